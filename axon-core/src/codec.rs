@@ -1,0 +1,69 @@
+//! Encodes and decodes what goes into files and frames. The only file that names `bincode`.
+//!
+//! Every encoding begins with a version byte. What comes from a peer or a disk is decoded under a
+//! size limit, so that a few hostile bytes cannot ask for gigabytes, and nothing may follow it.
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The version of every encoding made here.
+pub const VERSION: u8 = 1;
+
+/// More than any message that is decoded here may claim to hold.
+const DECODE_BYTES_MAX: usize = 64 << 20;
+
+/// Why bytes could not be decoded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// They were written by a newer Axon.
+    #[error("encoding version {found} is newer than {VERSION}")]
+    Newer {
+        /// The version found.
+        found: u8,
+    },
+    /// They are not a valid encoding.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+const fn config() -> Configuration<LittleEndian, Varint, Limit<DECODE_BYTES_MAX>> {
+    bincode::config::standard().with_limit::<DECODE_BYTES_MAX>()
+}
+
+/// Encodes `value` behind a version byte.
+///
+/// # Panics
+/// Never for the types of this crate: all of them have a serde derive that cannot fail.
+pub fn encode<T: Serialize>(value: &T) -> Bytes {
+    let mut out = vec![VERSION];
+    encode_into(value, &mut out);
+    Bytes::from(out)
+}
+
+/// Appends the encoding of `value`, without a version byte, to `out`.
+pub fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+    bincode::serde::encode_into_std_write(value, out, config())
+        .expect("writing to memory does not fail and the derives cover every value");
+}
+
+/// Decodes what [`encode`] made; all of it.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let (&version, rest) =
+        bytes.split_first().ok_or_else(|| DecodeError::Malformed("no bytes".into()))?;
+    match version {
+        VERSION => decode_from(rest),
+        0 => Err(DecodeError::Malformed("version 0".into())),
+        found => Err(DecodeError::Newer { found }),
+    }
+}
+
+/// Decodes what [`encode_into`] appended; all of `bytes`.
+pub fn decode_from<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let (value, used) = bincode::serde::decode_from_slice(bytes, config())
+        .map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    if used != bytes.len() {
+        return Err(DecodeError::Malformed(format!("{} bytes too many", bytes.len() - used)));
+    }
+    Ok(value)
+}

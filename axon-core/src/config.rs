@@ -1,0 +1,159 @@
+//! Every setting of a replica, with its default, its unit and its reason; checked together.
+
+use crate::error::ConfigError;
+use crate::types::{ClusterId, Limits};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// When a learner becomes a voter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Promotion {
+    /// As soon as it has caught up.
+    #[default]
+    Auto,
+    /// When an operator says so.
+    Manual,
+}
+
+/// How a replica comes to its cluster when its data directory is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// It resumes what its directory holds, and refuses an empty one.
+    #[default]
+    Resume,
+    /// It makes a new cluster, once, on an empty directory; resumes otherwise.
+    Init(Option<ClusterId>),
+    /// It knocks at these peer addresses, for ever, on an empty directory; resumes otherwise.
+    Join(Vec<String>),
+}
+
+/// Where a replica runs its own tasks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RuntimeChoice {
+    /// On a small runtime of its own: a host that blocks its runtime must not lose leadership.
+    #[default]
+    Own,
+    /// On the caller's: one task hop less, for a process that does nothing but serve the store.
+    Callers,
+}
+
+/// The settings of a replica.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The name chosen by people. Default `node1`.
+    pub name: String,
+    /// Where its data lies; `None` keeps it in memory, for tests.
+    pub data_dir: Option<PathBuf>,
+    /// Where it listens for its peers (`host:port`); `None`: a single replica without a network.
+    pub listen: Option<String>,
+    /// How its peers reach it, when that is not where it listens (port 0, a wildcard, NAT).
+    pub advertise: Option<String>,
+    /// Where its API answers, told to the other members; empty when it has none.
+    pub api_address: String,
+    /// How it comes to its cluster.
+    pub origin: Origin,
+    /// When it is promoted after joining.
+    pub promotion: Promotion,
+    /// Sizes of keys and values.
+    pub limits: Limits,
+    /// How long a call waits. Default 5 s: longer than the worst election.
+    pub request_timeout: Duration,
+    /// How often a leader says that it is there. Default 50 ms.
+    pub heartbeat_interval: Duration,
+    /// The shortest silence after which a follower asks for votes. Default 250 ms.
+    pub election_timeout_min: Duration,
+    /// The longest such silence. Default 500 ms.
+    pub election_timeout_max: Duration,
+    /// Bytes of commands in flight before a put is answered `Overloaded`. Default 32 MiB.
+    pub inflight_bytes_max: usize,
+    /// Bytes of recent entries kept in memory, for replication and apply. Default 32 MiB.
+    pub log_cache_bytes: usize,
+    /// Bytes of log kept on disk for members that lag. Default 1 GiB.
+    pub log_retention_bytes: u64,
+    /// Bytes in the overlay that start a checkpoint. Default 16 MiB.
+    pub checkpoint_bytes: usize,
+    /// Bytes in the overlay at which apply waits for the checkpoint. Default 32 MiB.
+    pub overlay_bytes_max: usize,
+    /// Longest time from a change to the checkpoint that holds it. Default 5 s.
+    pub checkpoint_interval: Duration,
+    /// Bytes of the state's base kept in memory. Default 128 MiB.
+    pub state_cache_bytes: usize,
+    /// Where its own tasks run.
+    pub runtime: RuntimeChoice,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "node1".into(),
+            data_dir: None,
+            listen: None,
+            advertise: None,
+            api_address: String::new(),
+            origin: Origin::default(),
+            promotion: Promotion::default(),
+            limits: Limits::default(),
+            request_timeout: Duration::from_secs(5),
+            heartbeat_interval: Duration::from_millis(50),
+            election_timeout_min: Duration::from_millis(250),
+            election_timeout_max: Duration::from_millis(500),
+            inflight_bytes_max: 32 << 20,
+            log_cache_bytes: 32 << 20,
+            log_retention_bytes: 1 << 30,
+            checkpoint_bytes: 16 << 20,
+            overlay_bytes_max: 32 << 20,
+            checkpoint_interval: Duration::from_secs(5),
+            state_cache_bytes: 128 << 20,
+            runtime: RuntimeChoice::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Checks the settings, alone and together.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let check = |holds: bool, setting: &'static str, reason: &str| {
+            if holds { Ok(()) } else { Err(ConfigError { setting, reason: reason.into() }) }
+        };
+        validate_name(&self.name)?;
+        let Limits { key_bytes_max, value_bytes_max } = self.limits;
+        check(key_bytes_max > 0, "key_bytes_max", "must be at least 1")?;
+        check(
+            key_bytes_max + value_bytes_max <= Limits::COMMAND_BYTES_MAX - 1024,
+            "value_bytes_max",
+            "a key and a value must fit into a command of 16 MiB",
+        )?;
+        check(
+            self.heartbeat_interval * 2 < self.election_timeout_min,
+            "heartbeat_interval",
+            "must be less than half of election_timeout_min, or followers give up a living leader",
+        )?;
+        check(
+            self.election_timeout_min < self.election_timeout_max,
+            "election_timeout_max",
+            "must be greater than election_timeout_min, or candidates keep splitting the vote",
+        )?;
+        check(
+            self.checkpoint_bytes < self.overlay_bytes_max,
+            "overlay_bytes_max",
+            "must be greater than checkpoint_bytes, or every checkpoint stops writes",
+        )?;
+        check(!self.request_timeout.is_zero(), "request_timeout", "must be greater than zero")?;
+        let joins = matches!(&self.origin, Origin::Join(_));
+        check(!joins || self.listen.is_some(), "join", "a joining replica needs `listen`")
+    }
+}
+
+/// Checks a replica's name: `[a-z0-9][a-z0-9-]{0,31}`.
+pub fn validate_name(name: &str) -> Result<(), ConfigError> {
+    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let valid = name.len() <= 32
+        && name.starts_with(letters)
+        && name.chars().all(|c| letters(c) || c == '-');
+    valid.then_some(()).ok_or_else(|| ConfigError {
+        setting: "name",
+        reason: format!(
+            "must be 1 to 32 of a-z, 0-9 and '-', not beginning with '-'; got {name:?}"
+        ),
+    })
+}

@@ -1,0 +1,220 @@
+//! The seams to the world: tasks, threads, clocks and randomness. The only file that touches them.
+//!
+//! In production a task is tokio's, a worker is a thread, the wall clock is the system's and random
+//! numbers come from the operating system. Under simulation ([`simulation`]) everything runs on one
+//! thread with a paused clock, workers are tasks, and every random number follows from a seed; the
+//! code above cannot tell the difference. Invariants:
+//!
+//! * no other file calls `tokio::spawn`, `std::thread`, `Instant::now`, `SystemTime::now` or `rand`;
+//! * time that decides anything is `tokio::time::Instant`, from [`now`].
+
+use rand::rngs::SmallRng;
+use rand::{Rng, RngExt, SeedableRng};
+use std::cell::Cell;
+use std::future::Future;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// Starts a task on the runtime of the caller; under simulation, on the node of the caller.
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    simulation::spawn(future)
+}
+
+/// The time that decides: monotonic, and paused under simulation.
+#[must_use]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Milliseconds since 1970 on the wall clock. To be shown to people; decides nothing.
+#[must_use]
+pub fn wall_clock_millis() -> u64 {
+    if simulation::active() {
+        return simulation::wall_clock_millis();
+    }
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64
+}
+
+/// A generator of random numbers: seeded by the operating system, or by the simulation's seed.
+#[must_use]
+pub fn rng() -> SmallRng {
+    match simulation::next_seed() {
+        Some(seed) => SmallRng::seed_from_u64(seed),
+        None => SmallRng::from_rng(&mut rand::rng()),
+    }
+}
+
+/// 128 random bits.
+#[must_use]
+pub fn random_u128() -> u128 {
+    let mut rng = rng();
+    u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64())
+}
+
+/// A random share of `span`, between 0 and all of it.
+#[must_use]
+pub fn jitter(span: Duration) -> Duration {
+    span.mul_f64(rng().random::<f64>())
+}
+
+/// The queue of a worker. Cheap to clone; the worker ends when the last clone is dropped.
+pub struct WorkerQueue<T>(mpsc::UnboundedSender<T>);
+
+impl<T> Clone for WorkerQueue<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> WorkerQueue<T> {
+    /// Queues `item`; gives it back when the worker has ended.
+    ///
+    /// The queue itself is unbounded, so that it can be called from anywhere without waiting: what
+    /// bounds it is the admission limit in front of the log.
+    pub fn push(&self, item: T) -> Result<(), T> {
+        self.0.send(item).map_err(|rejected| rejected.0)
+    }
+}
+
+/// Starts a worker: one synchronous function, called with all that waits in its queue.
+///
+/// `work` may block; it takes from the front of the batch and may leave the rest for the next call
+/// only by keeping it itself. In production it has a thread called `name`; under simulation a task
+/// that sleeps for a seeded time before each call, as a disk would.
+pub fn worker<T, W>(name: &str, mut work: W) -> WorkerQueue<T>
+where
+    T: Send + 'static,
+    W: FnMut(Vec<T>) + Send + 'static,
+{
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    if simulation::active() {
+        spawn(async move {
+            let mut batch = Vec::new();
+            while receiver.recv_many(&mut batch, usize::MAX).await > 0 {
+                tokio::time::sleep(simulation::disk_delay()).await;
+                work(std::mem::take(&mut batch));
+            }
+        });
+    } else {
+        let body = move || {
+            let mut batch = Vec::new();
+            while receiver.blocking_recv_many(&mut batch, usize::MAX) > 0 {
+                work(std::mem::take(&mut batch));
+            }
+        };
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(body)
+            .expect("the operating system can start a thread when a replica opens");
+    }
+    WorkerQueue(sender)
+}
+
+/// Runs `work`, which may block on the disk, without holding up other tasks.
+pub async fn blocking<T, W>(work: W) -> T
+where
+    T: Send + 'static,
+    W: FnOnce() -> T + Send + 'static,
+{
+    if simulation::active() {
+        tokio::time::sleep(simulation::disk_delay()).await;
+        return work();
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Runs many replicas on one thread, from one seed. See the module's essay.
+pub mod simulation {
+    use super::{Cell, Duration, Future, JoinHandle, SeedableRng, SmallRng};
+    use rand::{Rng, RngExt};
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+    use tokio::task::AbortHandle;
+
+    thread_local! {
+        static SEED: Cell<Option<u64>> = const { Cell::new(None) };
+        static BEGUN: Cell<Option<super::Instant>> = const { Cell::new(None) };
+        static NODE: Cell<u64> = const { Cell::new(0) };
+        static TASKS: RefCell<BTreeMap<u64, Vec<AbortHandle>>> = const { RefCell::new(BTreeMap::new()) };
+    }
+
+    /// Makes this thread a simulation with `seed`, until [`end`]. Call it inside a current-thread
+    /// runtime with a paused clock.
+    pub fn begin(seed: u64) {
+        SEED.set(Some(seed));
+        BEGUN.set(Some(super::now()));
+        NODE.set(0);
+        TASKS.with_borrow_mut(BTreeMap::clear);
+    }
+
+    /// Makes this thread an ordinary one again.
+    pub fn end() {
+        SEED.set(None);
+    }
+
+    /// Reports whether this thread is a simulation.
+    #[must_use]
+    pub fn active() -> bool {
+        SEED.get().is_some()
+    }
+
+    /// Runs `future` as part of `node`: the tasks it starts die with [`kill`].
+    pub async fn on_node<F: Future>(node: u64, future: F) -> F::Output {
+        let mut future = std::pin::pin!(future);
+        std::future::poll_fn(move |context| {
+            let outer = NODE.replace(node);
+            let polled = future.as_mut().poll(context);
+            NODE.set(outer);
+            polled
+        })
+        .await
+    }
+
+    /// Ends every task of `node` where it stands, as a crash would.
+    pub fn kill(node: u64) {
+        let tasks = TASKS.with_borrow_mut(|tasks| tasks.remove(&node)).unwrap_or_default();
+        tasks.iter().for_each(AbortHandle::abort);
+    }
+
+    pub(super) fn spawn<F>(future: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        if !active() {
+            return tokio::spawn(future);
+        }
+        let node = NODE.get();
+        let handle = tokio::spawn(on_node(node, future));
+        TASKS.with_borrow_mut(|tasks| {
+            let tasks = tasks.entry(node).or_default();
+            tasks.retain(|task| !task.is_finished());
+            tasks.push(handle.abort_handle());
+        });
+        handle
+    }
+
+    pub(super) fn next_seed() -> Option<u64> {
+        let seed = SEED.get()?;
+        let next = SmallRng::seed_from_u64(seed).next_u64();
+        SEED.set(Some(next));
+        Some(next)
+    }
+
+    pub(super) fn disk_delay() -> Duration {
+        Duration::from_micros(super::rng().random_range(200..4_000))
+    }
+
+    pub(super) fn wall_clock_millis() -> u64 {
+        // A fixed date plus simulated time: dates differ between runs of different lengths only.
+        let simulated = BEGUN.get().map_or(Duration::ZERO, |begun| begun.elapsed());
+        1_700_000_000_000 + simulated.as_millis() as u64
+    }
+}

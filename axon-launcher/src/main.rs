@@ -1,0 +1,2 @@
+//! Axon launcher.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Axon server.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Axon's examples.
