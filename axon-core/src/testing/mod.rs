@@ -1,1 +1,3 @@
-//! To come.
+//! Conformance suites and faulty seams, for plug-ins and tests (feature `testing`).
+
+pub mod state_suite;
