@@ -1,5 +1,7 @@
 //! Storage in memory: for tests, and for replicas whose data may die with their process.
 
-pub mod state;
+mod log;
+mod state;
 
-pub use state::MemState;
+pub use self::log::MemLog;
+pub use self::state::MemState;
