@@ -200,6 +200,10 @@ impl Machine {
             }
             Op::Put { key, value } => kv::put(&mut self.registers, rows, batch, key, &value),
             Op::Delete { key } => kv::delete(&mut self.registers, rows, batch, key),
+            // The founder's id is counted by `Found`: before it, that very id would be given away.
+            Op::AllocateNode { .. } if self.registers.cluster_id.is_none() => {
+                Ok(Outcome::Refused("the cluster is being founded; ask again".into()))
+            }
             Op::AllocateNode { nonce, member: _ } => {
                 Ok(self.joiners.allocate(&mut self.registers.last_node_id, nonce))
             }

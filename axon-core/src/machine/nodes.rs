@@ -37,6 +37,12 @@ impl Joiners {
         Outcome::NodeAllocated(id)
     }
 
+    /// Whether `id` was given to the holder of `nonce`, who has not settled yet.
+    #[must_use]
+    pub fn holds(&self, id: NodeId, nonce: u128) -> bool {
+        self.nonces.get(&id) == Some(&nonce)
+    }
+
     /// Forgets the nonce of a node that has joined.
     pub fn settle(&mut self, id: NodeId) {
         self.nonces.remove(&id);

@@ -290,6 +290,11 @@ impl StateReader {
         self.inner.moment().last_node_id
     }
 
+    /// Whether `id` was given to the holder of `nonce`, who has not settled yet.
+    pub fn joined_with(&self, id: NodeId, nonce: u128) -> bool {
+        self.inner.core().machine.joiners.holds(id, nonce)
+    }
+
     /// The cluster; `None` before its first command is applied.
     pub fn cluster_id(&self) -> Option<ClusterId> {
         self.inner.moment().cluster_id

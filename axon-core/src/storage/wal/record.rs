@@ -317,7 +317,8 @@ pub(super) fn decode_group(
     seed: u32,
 ) -> Result<FoundGroup<'_>, (usize, Damage)> {
     let broken = |at, reason| (at, Damage::Broken(reason));
-    let found = decode(bytes.get(offset..).unwrap_or_default(), seed).map_err(|why| (offset, why))?;
+    let found =
+        decode(bytes.get(offset..).unwrap_or_default(), seed).map_err(|why| (offset, why))?;
     let Record::Mark(mark) = found.record else {
         return Err(broken(offset, "a group does not begin with a mark"));
     };

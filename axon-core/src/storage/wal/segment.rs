@@ -152,7 +152,8 @@ impl Segment {
             file.read_at(&mut bytes, 0)?;
             Ok((file, bytes))
         };
-        let (file, bytes) = read().map_err(|error| StorageError::io("cannot read", &path, &error))?;
+        let (file, bytes) =
+            read().map_err(|error| StorageError::io("cannot read", &path, &error))?;
         let capacity = check_head(&path, &bytes, log_id, id)?;
         let seed = record::seed(log_id, id);
         Ok((Self { id, path, file, capacity, seed }, bytes))
