@@ -55,7 +55,8 @@ impl Replica {
         Ok(outcome)
     }
 
-    fn apply(&mut self, request: Option<RequestId>, op: Op) -> Outcome {
+    fn apply(&mut self, request: impl Into<Option<RequestId>>, op: Op) -> Outcome {
+        let request = request.into();
         let command = codec::encode(&Command { request, op });
         self.apply_bytes(Some(&command)).unwrap()
     }
@@ -90,15 +91,17 @@ fn delete(key: &[u8]) -> Op {
     Op::Delete { key: Bytes::copy_from_slice(key) }
 }
 
-fn request(session: SessionId, sequence: u64, lowest_unacknowledged: u64) -> Option<RequestId> {
-    Some(RequestId { session, sequence, lowest_unacknowledged })
+fn request(session: SessionId, sequence: u64, lowest_unacknowledged: u64) -> RequestId {
+    RequestId { session, sequence, lowest_unacknowledged }
 }
 
 /// What the key space must be: each key's versions, by revision; `None` is a delete.
+type Stored = (u64, Option<Vec<u8>>);
+
 #[derive(Default)]
 struct Model {
     revision: u64,
-    versions: BTreeMap<Vec<u8>, Vec<(u64, Option<Vec<u8>>)>>,
+    versions: BTreeMap<Vec<u8>, Vec<Stored>>,
     changes: BTreeMap<u64, (Vec<u8>, Kind)>,
 }
 
