@@ -1,6 +1,6 @@
 //! Damage to the engine's file, and power cuts: refused, or without effect; never served.
 
-use crate::support::{Map, Replica, config, position, put, rows, simulate, story};
+use crate::support::{Map, Replica, config, put, rows, simulate, story};
 use axon_core::command::Command;
 use axon_core::error::StorageError;
 use axon_core::state::transfer::{SnapshotSink, SnapshotSource};
@@ -9,7 +9,6 @@ use axon_core::storage::disk::Disk;
 use axon_core::storage::memory::MemState;
 use axon_core::storage::redb::{FILE_NAME, RedbState};
 use axon_core::testing::faulty_disk::{Fault, FaultyDisk};
-use axon_core::types::LogIndex;
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -302,104 +301,5 @@ fn a_failed_write_or_sync_of_a_checkpoint_is_never_retried() {
             let found = moment(&reopened).unwrap();
             assert!(found == old || found == new, "stands at {:?}", found.0);
         });
-    }
-}
-
-#[test]
-fn a_start_after_a_crash_reads_only_a_part_of_the_file() {
-    simulate(async {
-        let disk = disk();
-        let mut replica = Replica::open(create(&disk).unwrap()).unwrap();
-        for n in 0..40 {
-            let batch: Vec<_> =
-                (0..50).map(|key| put(&format!("{key}-{n}"), &"v".repeat(500))).collect();
-            replica.apply(&batch);
-            replica.checkpoint().await;
-        }
-        let at = replica.state.position();
-        assert_eq!(at, position(2_000));
-        // The process dies: nothing is closed.
-        let found = disk.crash(3);
-        let counting = counting::CountingDisk::new(found);
-        let store = RedbState::open(Arc::new(counting.clone()), directory(), CACHE_BYTES).unwrap();
-        let unscrubbed = StateConfig { scrub_bytes_max: 0, ..config() };
-        let reopened = Replica::open_with(Arc::new(store), unscrubbed).unwrap();
-        assert_eq!(reopened.state.position(), at);
-        assert_eq!(*reopened.reader().applied().borrow(), LogIndex(2_000));
-        let (read, len) = (counting.read_bytes(), disk_len(&counting));
-        println!("{read} of {len} bytes read");
-        assert!(read * 4 < len, "{read} of {len} bytes read");
-    });
-}
-
-fn disk_len(disk: &counting::CountingDisk) -> u64 {
-    disk.open(&file(), false).unwrap().len().unwrap()
-}
-
-/// A disk that counts what is read.
-mod counting {
-    use axon_core::storage::disk::{Disk, DiskFile};
-    use axon_core::testing::faulty_disk::FaultyDisk;
-    use std::io;
-    use std::path::Path;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    #[derive(Clone)]
-    pub struct CountingDisk(FaultyDisk, Arc<AtomicU64>);
-
-    impl CountingDisk {
-        pub fn new(disk: FaultyDisk) -> Self {
-            Self(disk, Arc::default())
-        }
-
-        pub fn read_bytes(&self) -> u64 {
-            self.1.load(Ordering::Relaxed)
-        }
-    }
-
-    impl Disk for CountingDisk {
-        fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
-            Ok(Arc::new(CountingFile(self.0.open(path, create)?, self.1.clone())))
-        }
-        fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-            self.0.list(directory)
-        }
-        fn exists(&self, path: &Path) -> io::Result<bool> {
-            self.0.exists(path)
-        }
-        fn create_dir(&self, directory: &Path) -> io::Result<()> {
-            self.0.create_dir(directory)
-        }
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            self.0.rename(from, to)
-        }
-        fn remove(&self, path: &Path) -> io::Result<()> {
-            self.0.remove(path)
-        }
-        fn sync_dir(&self, directory: &Path) -> io::Result<()> {
-            self.0.sync_dir(directory)
-        }
-    }
-
-    struct CountingFile(Arc<dyn DiskFile>, Arc<AtomicU64>);
-
-    impl DiskFile for CountingFile {
-        fn len(&self) -> io::Result<u64> {
-            self.0.len()
-        }
-        fn set_len(&self, len: u64) -> io::Result<()> {
-            self.0.set_len(len)
-        }
-        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-            self.1.fetch_add(buffer.len() as u64, Ordering::Relaxed);
-            self.0.read_at(buffer, offset)
-        }
-        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-            self.0.write_at(bytes, offset)
-        }
-        fn sync(&self) -> io::Result<()> {
-            self.0.sync()
-        }
     }
 }
