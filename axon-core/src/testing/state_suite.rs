@@ -30,7 +30,7 @@ pub fn check_state<S: StateStore>(mut empty: impl FnMut() -> S, mut reopen: impl
     a_dropped_replacement_changes_nothing(&empty());
 
     let store = empty();
-    let model = fill(&store, 700);
+    let model = fill(&store, 250);
     assert_eq!(all(&store), model, "before a restart");
     let store = reopen(store);
     assert_eq!(all(&store), model, "a commit outlives a restart");
@@ -197,7 +197,7 @@ fn keys_and_values_may_be_any_bytes(store: &impl StateStore) {
 }
 
 fn many_commits_agree_with_a_map(store: &impl StateStore) {
-    let model = fill(store, 400);
+    let model = fill(store, 150);
     assert_eq!(all(store), model);
     let view = view(store);
     for space in Space::ALL {
