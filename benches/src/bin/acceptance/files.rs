@@ -39,13 +39,11 @@ pub fn directory_of(root: &Path, node: &str) -> Option<PathBuf> {
     None
 }
 
-/// Finds the launcher's manifest under its data root.
+/// The launcher's manifest under its data root.
 pub fn manifest(root: &Path) -> Check<PathBuf> {
-    let named = |path: &PathBuf| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("manifest"))
-    };
-    let found = all(root)?.into_iter().find(named);
-    found.ok_or_else(|| format!("no manifest lies under {}", root.display()))
+    let path = root.join("cluster.json");
+    path.is_file().then_some(()).ok_or_else(|| format!("there is no {}", path.display()))?;
+    Ok(path)
 }
 
 /// Turns over one bit in a log or state file of the node whose data lies in `directory`: in the

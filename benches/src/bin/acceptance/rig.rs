@@ -100,7 +100,7 @@ impl Rig {
         let child = Command::new(&self.launcher_binary)
             .arg("--data-dir")
             .arg(self.data())
-            .arg("--server")
+            .arg("--server-bin")
             .arg(&self.server_binary)
             .args(["--nodes", "3"])
             .args(["--listen", &format!("127.0.0.1:{}", self.ports.control)])
