@@ -141,6 +141,9 @@ impl Rig {
 
     /// The nodes that the launcher knows, by id.
     pub async fn nodes(&mut self) -> Check<Vec<Node>> {
+        if let Some(ended) = self.launcher.as_mut().and_then(|child| child.try_wait().ok()?) {
+            return Err(format!("the launcher ended by itself with {ended}"));
+        }
         let map = self.http.get_json(self.ports.control, "/api/control/nodes").await?;
         let map = map.as_object().ok_or("GET /api/control/nodes is no map")?;
         let mut nodes = Vec::new();
