@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::status::{MemberStatus, Metrics, Status};
 use crate::store::Store;
-use crate::types::{LogIndex, NodeId};
+use crate::types::{ClusterId, LogIndex, NodeId};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +15,16 @@ pub struct Cluster {}
 impl Cluster {
     /// Opens a durable single replica without a network, and makes its cluster the first time.
     pub async fn open(_data_dir: impl AsRef<Path>) -> Result<Self, Error> {
+        std::future::ready(Err(Error::ShutDown)).await
+    }
+
+    /// Makes a new cluster in the directory that `config` names, once: writes the identity of its first
+    /// replica, then returns without running it. [`start`](Self::start) resumes it. The cluster id is the one in
+    /// [`Origin::Init`](crate::config::Origin::Init), or a random one.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] when the directory holds anything already, or cannot be written.
+    pub async fn init(_config: Config) -> Result<ClusterId, Error> {
         std::future::ready(Err(Error::ShutDown)).await
     }
 
