@@ -274,3 +274,101 @@ pub struct Problem<'a> {
 fn shown<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use axon_core::status::{Membership, RaftState};
+    use axon_core::types::ClusterId;
+    use std::time::Duration;
+
+    fn member() -> Member {
+        Member {
+            name: "node1".into(),
+            address: "127.0.0.1:9000".into(),
+            peer_address: "127.0.0.1:9001".into(),
+            vocabulary: 1,
+        }
+    }
+
+    #[track_caller]
+    fn reads(shape: &impl Serialize, fixture: &str) {
+        assert_eq!(String::from_utf8(encode(shape).to_vec()).unwrap(), fixture.trim_end());
+    }
+
+    #[test]
+    fn status_reads_as_documented() {
+        let status = status::Status {
+            cluster_id: ClusterId(0x9f00_0000_0000_0000_0000_0000_0000_0001),
+            node_id: NodeId(1),
+            name: "node1".into(),
+            raft_state: RaftState::Leader,
+            membership: Membership::Voter,
+            leader: Some((NodeId(1), member())),
+            term: 3,
+            revision: Revision(17),
+            compacted_revision: Revision(0),
+            last_log_index: LogIndex(40),
+            committed_index: LogIndex(40),
+            applied_index: LogIndex(40),
+            checkpoint_index: LogIndex(30),
+            voters: vec![NodeId(1), NodeId(2), NodeId(3)],
+            learners: Vec::new(),
+            state_hash: 0xabcd,
+            sync_p99: Duration::ZERO,
+            halted: None,
+        };
+        reads(&Status::from(&status), include_str!("../tests/fixtures/status.json"));
+    }
+
+    #[test]
+    fn members_read_as_documented() {
+        let mut members = vec![status::MemberStatus {
+            id: NodeId(1),
+            member: member(),
+            membership: Membership::Voter,
+            leader: true,
+            alive: true,
+            version: Some("0.1.0".into()),
+            applied_index: Some(LogIndex(40)),
+            last_contact: None,
+        }];
+        reads(&Members::from(&members[..]), include_str!("../tests/fixtures/members.json"));
+        members[0].version = None;
+        members[0].applied_index = None;
+        let unheard = String::from_utf8(encode(&Members::from(&members[..])).to_vec()).unwrap();
+        assert!(unheard.ends_with(r#""version":null,"applied_index":null}]}"#), "{unheard}");
+    }
+
+    #[test]
+    fn the_answers_of_the_simple_doors_read_as_documented() {
+        reads(&Success::written(Revision(7)), r#"{"status":"success","revision":7}"#);
+        reads(&Success::PLAIN, r#"{"status":"success"}"#);
+        reads(&Success::transferred(NodeId(2)), r#"{"status":"success","leader":2}"#);
+        reads(&Pair { key: "a/\"", value: "" }, r#"{"key":"a/\"","value":""}"#);
+        reads(&Health { status: "ok", checks: Vec::new() }, r#"{"status":"ok"}"#);
+        let mut object = Vec::new();
+        append_member(&mut object, "k\n", "v");
+        assert_eq!(object, br#""k\n":"v""#);
+    }
+
+    #[test]
+    fn a_value_is_borrowed_unless_it_has_escapes() {
+        let plain = PutRequest::parse(br#" {"value":"v", "more":[1]} "#).unwrap();
+        assert!(matches!(plain.value, Cow::Borrowed("v")));
+        let escaped = PutRequest::parse(br#"{"value":"\u0061"}"#).unwrap();
+        assert!(matches!(escaped.value, Cow::Owned(text) if text == "a"));
+    }
+
+    #[test]
+    fn a_transfer_may_name_its_target() {
+        let target = |body: &[u8]| TransferRequest::parse(body).map(|request| request.to);
+        assert_eq!(target(b""), Ok(None));
+        assert_eq!(target(b"{}"), Ok(None));
+        assert_eq!(target(br#"{"to":2}"#), Ok(Some(NodeId(2))));
+        for wrong in [&b"[2]"[..], b"2", br#"{"to":"2"}"#, br#"{"id":2}"#] {
+            assert!(target(wrong).is_err());
+        }
+    }
+}
