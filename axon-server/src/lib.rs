@@ -1,1 +1,159 @@
-//! Axon server.
+//! One Axon replica behind HTTP: the library that the `axon-server` binary is made of.
+//!
+//! [`serve`] answers requests on a listener until it is told to stop; a process that has its own
+//! [`Cluster`] can serve Axon's HTTP API beside whatever else it does. There is no consensus and no
+//! storage here: every door is a call on core. What it promises:
+//!
+//! * every error, from whichever layer, is `application/problem+json` (`problem`);
+//! * everything a client can hold on to is bounded: connections, the time and size of heads and bodies,
+//!   idle time, the time that it takes no bytes, readers of the whole store;
+//! * a shutdown finishes what is in flight, for a bounded time.
+//!
+//! What it does not do: TLS and authentication. Put it on an address that only its users reach.
+
+#![deny(missing_docs)]
+
+mod app;
+pub mod args;
+mod body;
+mod conn;
+pub mod key;
+mod metrics;
+pub mod problem;
+mod routes;
+pub mod wire;
+
+use app::App;
+use axon_core::Cluster;
+use axon_core::types::Limits;
+use conn::Patience;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// How many connections over the cap are told so at once; more are closed without a word.
+const REFUSALS_MAX: usize = 64;
+/// How long accepting rests when the process has run out of something, such as descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How requests are served.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The replica's name, told in `X-Axon-Served-By`.
+    pub name: String,
+    /// Sizes of keys and values, as the replica has them: they bound what a body may measure.
+    pub limits: Limits,
+    /// Connections open at once; one more is answered 503 and closed. Default 10,000.
+    pub connections_max: usize,
+    /// How long a request's head may take to arrive. Default 10 s.
+    pub head_timeout: Duration,
+    /// How long a request's body may take to arrive. Default 30 s.
+    pub body_timeout: Duration,
+    /// How long a connection may rest between two requests. Default 60 s.
+    pub idle_timeout: Duration,
+    /// How long a client may take no byte of an answer. Default 30 s.
+    pub stall_timeout: Duration,
+    /// Bytes of request bodies held at once; over that a request is answered 429. Default 64 MiB.
+    pub body_bytes_in_flight_max: usize,
+    /// How long a shutdown waits for what is in flight. Default 10 s.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            name: "node1".into(),
+            limits: Limits::default(),
+            connections_max: 10_000,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_mins(1),
+            stall_timeout: Duration::from_secs(30),
+            body_bytes_in_flight_max: 64 << 20,
+            shutdown_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves `cluster` on `listener` until `shutdown` completes, then finishes what is in flight.
+///
+/// Returns how many connections were cut off because they were not done within
+/// [`Options::shutdown_grace`]. The cluster itself is left running. Dropped, it cuts off all of them.
+pub async fn serve(
+    cluster: Cluster,
+    listener: TcpListener,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) -> usize {
+    let app = Arc::new(App::new(cluster, options));
+    let (drain, draining) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    tokio::select! {
+        () = accept(&app, &listener, &draining, &mut connections) => {}
+        () = shutdown => {}
+    }
+    // From here on the kernel refuses new connections.
+    drop(listener);
+    app.shared.draining.store(true, Ordering::Relaxed);
+    drain.send_replace(true);
+    let finished = async { while connections.join_next().await.is_some() {} };
+    let _ = timeout(app.shared.options.shutdown_grace, finished).await;
+    connections.len()
+}
+
+/// Accepts connections for ever.
+async fn accept(
+    app: &Arc<App>,
+    listener: &TcpListener,
+    draining: &watch::Receiver<bool>,
+    connections: &mut JoinSet<()>,
+) {
+    let options = &app.shared.options;
+    let counters = &app.shared.requests;
+    let patience = Patience {
+        head: options.head_timeout,
+        idle: options.idle_timeout,
+        stall: options.stall_timeout,
+    };
+    let mut refusals = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Err(error) => recover(&error).await,
+                Ok((stream, _)) if connections.len() >= options.connections_max => {
+                    counters.connections_refused.fetch_add(1, Ordering::Relaxed);
+                    if refusals.len() < REFUSALS_MAX {
+                        refusals.spawn(conn::refuse(stream, options.connections_max));
+                    }
+                }
+                Ok((stream, _)) => {
+                    connections.spawn(conn::drive(ready(stream), app.clone(), patience, draining.clone()));
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            Some(_) = refusals.join_next() => {}
+        }
+        counters.connections.store(connections.len() as u64, Ordering::Relaxed);
+    }
+}
+
+fn ready(stream: TcpStream) -> TcpStream {
+    // An answer is one write: waiting for more of it would only delay it. A socket that refuses the
+    // option is broken, and shows it at the first read.
+    let _ = stream.set_nodelay(true);
+    stream
+}
+
+/// Decides what a failed accept means: a client that left, or a process that ran out of something.
+async fn recover(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+        tracing::warn!(%error, "cannot accept connections; trying again");
+        sleep(ACCEPT_PAUSE).await;
+    }
+}

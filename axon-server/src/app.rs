@@ -1,0 +1,227 @@
+//! The way of a request: through here to its door, and back with its headers.
+//!
+//! One function does what a stack of layers would (identify, catch panics, count), without boxing a
+//! future per layer. The data doors are called directly; axum's router finds all others. Invariants:
+//!
+//! * every answer carries `X-Request-Id` and `X-Axon-Served-By`;
+//! * a panic in a door is answered like any other error, with its outcome unknown;
+//! * nothing is logged per request, unless it is a fault of ours.
+
+use crate::Options;
+use crate::body::Budget;
+use crate::metrics::{self, Requests, Route};
+use crate::problem::{Code, Problem};
+use crate::routes::{cluster, health, kv};
+use axon_core::store::ReadConsistency;
+use axon_core::{Cluster, Store};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request as AxumRequest};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use axum::middleware::{self, Next};
+use axum::response::IntoResponse;
+use axum::routing::{delete, get, post};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use hyper::body::Incoming;
+use std::any::Any;
+use std::fmt::Write;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SERVED_BY: HeaderName = HeaderName::from_static("x-axon-served-by");
+
+/// How many clients may read the whole store at once: each holds a snapshot, and disk space with it.
+const DUMPS_MAX: usize = 8;
+
+/// What every door knows.
+pub(crate) struct Shared {
+    pub(crate) cluster: Cluster,
+    /// Reads are linearizable.
+    pub(crate) store: Store,
+    /// Reads show what this node has applied.
+    pub(crate) local: Store,
+    pub(crate) options: Options,
+    pub(crate) bodies: Budget,
+    pub(crate) dumps: Arc<Semaphore>,
+    pub(crate) requests: Requests,
+    pub(crate) draining: AtomicBool,
+}
+
+impl Shared {
+    /// The largest body of a `PUT /kv/{key}`: JSON may write each byte of a value as `\u0001`.
+    pub(crate) fn put_body_bytes_max(&self) -> usize {
+        self.options.limits.value_bytes_max * 6 + 1024
+    }
+}
+
+/// The whole HTTP application.
+pub(crate) struct App {
+    pub(crate) shared: Arc<Shared>,
+    router: Router,
+    served_by: HeaderValue,
+    ids: RequestIds,
+}
+
+impl App {
+    pub(crate) fn new(cluster: Cluster, options: Options) -> Self {
+        let store = cluster.store();
+        let served_by = HeaderValue::from_str(&options.name)
+            .unwrap_or_else(|_| HeaderValue::from_static("unnamed"));
+        let shared = Arc::new(Shared {
+            local: store.with_consistency(ReadConsistency::Local),
+            store,
+            cluster,
+            bodies: Budget::new(options.body_bytes_in_flight_max),
+            dumps: Arc::new(Semaphore::new(DUMPS_MAX)),
+            requests: Requests::default(),
+            draining: AtomicBool::new(false),
+            options,
+        });
+        Self { router: router(shared.clone()), shared, served_by, ids: RequestIds::new() }
+    }
+
+    /// Answers `request`, whatever it is.
+    pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+        let begun = Instant::now();
+        let running = Running::new(&self.shared.requests.running);
+        let id = self.ids.of(request.headers());
+        let method = metrics::method_index(request.method());
+        let door = AssertUnwindSafe(self.dispatch(request)).catch_unwind();
+        let (route, mut response) = door.await.unwrap_or_else(|panic| {
+            let message = panic_message(panic.as_ref());
+            tracing::error!(request_id = ?id, message, "a request met a bug");
+            (Route::OTHER, Problem::panicked().into_response())
+        });
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, id);
+        headers.insert(SERVED_BY, self.served_by.clone());
+        self.shared.requests.observe(route, method, response.status(), begun.elapsed());
+        drop(running);
+        response
+    }
+
+    async fn dispatch(&self, request: Request<Incoming>) -> (Route, Response<Body>) {
+        const PAIRS: &str = "/kv/";
+        let path = request.uri().path();
+        if path.starts_with(PAIRS) {
+            let answer = kv::pair(&self.shared, request, PAIRS).await;
+            return (Route::PAIR, answer.unwrap_or_else(Problem::into_response));
+        }
+        if path == "/kv" {
+            let answer = kv::all(&self.shared, &request).await;
+            return (Route::ALL, answer.unwrap_or_else(Problem::into_response));
+        }
+        let Ok(response) = self.router.clone().oneshot(request.map(Body::new)).await;
+        let route = response.extensions().get::<Route>().copied().unwrap_or(Route::OTHER);
+        (route, response)
+    }
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/v1/status", get(cluster::status))
+        .route("/v1/members", get(cluster::members))
+        .route("/v1/members/{id}", delete(cluster::remove))
+        .route("/v1/members/{id}/promote", post(cluster::promote))
+        .route("/v1/leader/transfer", post(cluster::transfer))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .route("/version", get(health::version))
+        .method_not_allowed_fallback(async || {
+            Problem::new(Code::MethodNotAllowed, "this path does not have that method; see `Allow`")
+        })
+        .fallback(async || Problem::new(Code::NotFound, "there is nothing at this path"))
+        .layer(middleware::from_fn(note_route))
+        .with_state(shared)
+}
+
+/// Leaves the route on the response, for the metrics.
+async fn note_route(request: AxumRequest, next: Next) -> axum::response::Response {
+    let matched = request.extensions().get::<MatchedPath>();
+    let route = matched.map_or(Route::OTHER, |matched| Route::of(matched.as_str()));
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(route);
+    response
+}
+
+/// Counts a request as running until it is dropped, also when its client goes away.
+struct Running<'a>(&'a AtomicU64);
+
+impl<'a> Running<'a> {
+    fn new(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// Gives each request an id: the client's, if it is sane, or one that no other request has.
+struct RequestIds {
+    /// Random, so that ids of two processes, or of two lives of one, do not meet.
+    prefix: u64,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    const LENGTH_MAX: usize = 128;
+
+    fn new() -> Self {
+        Self { prefix: axon_core::runtime::random_u128() as u64, next: AtomicU64::new(1) }
+    }
+
+    fn of(&self, headers: &HeaderMap) -> HeaderValue {
+        if let Some(theirs) = headers.get(REQUEST_ID).filter(|id| Self::is_sane(id.as_bytes())) {
+            return theirs.clone();
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut text = String::with_capacity(33);
+        write!(text, "{:016x}-{number:x}", self.prefix).expect("a string takes every text");
+        HeaderValue::from_maybe_shared(Bytes::from(text)).expect("hexadecimal digits are a header")
+    }
+
+    /// Ids go into logs: nothing long, and nothing but plain characters.
+    fn is_sane(id: &[u8]) -> bool {
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
+        (1..=Self::LENGTH_MAX).contains(&id.len()) && id.iter().all(plain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_sane_request_id_is_kept_and_any_other_replaced() {
+        let ids = RequestIds::new();
+        let answer = |id: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_bytes(id).unwrap());
+            ids.of(&headers)
+        };
+        assert_eq!(answer(b"trace-1:a/b"), "trace-1:a/b");
+        let long = [b'a'; RequestIds::LENGTH_MAX + 1];
+        for bad in [&b"two words"[..], b"", b"\xff", b"<script>", &long] {
+            let id = answer(bad);
+            assert!(RequestIds::is_sane(id.as_bytes()) && id.as_bytes() != bad, "{id:?}");
+        }
+        assert_ne!(ids.of(&HeaderMap::new()), ids.of(&HeaderMap::new()));
+    }
+}

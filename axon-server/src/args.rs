@@ -1,0 +1,435 @@
+//! From the command line, the environment and a file to [`Settings`], checked together.
+//!
+//! Every option has one name in three spellings: `--data-dir`, `AXON_DATA_DIR`, and `data_dir` in the
+//! TOML file. A flag wins over the environment, that over the file, that over the default. All three go
+//! through the same parsers, and whatever is wrong is one line that names the option and what to do.
+//! Nothing here touches anything but the file that `--config` names.
+
+mod values;
+
+pub use values::{Advertise, HostPort, LogFormat, Promotion, Span};
+
+use crate::Options;
+use axon_core::Config;
+use axon_core::config::{self, Origin, RuntimeChoice};
+use axon_core::types::{ClusterId, Limits};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgMatches, Args, Command as Parser, FromArgMatches};
+use serde::Deserialize;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const PROGRAM: &str = "axon-server";
+
+const AFTER_HELP: &str = "\
+Every option is also an environment variable (--data-dir is AXON_DATA_DIR) and a key of the TOML file
+that --config names (data_dir). A flag wins over the environment, that over the file.
+
+Making a cluster of three:
+  axon-server init --name node1 --data-dir /var/lib/axon
+  axon-server --name node1 --data-dir /var/lib/axon --listen 10.0.0.1:9000
+  axon-server --name node2 --data-dir /var/lib/axon --listen 10.0.0.2:9000 --join 10.0.0.1:9001
+  axon-server --name node3 --data-dir /var/lib/axon --listen 10.0.0.3:9000 --join 10.0.0.1:9001
+
+The same command line serves the first start and every restart. `run` never makes a cluster, whatever
+the directory holds.
+
+Exit codes:
+  0  stopped as asked (SIGTERM, SIGINT), or done
+  1  a fault that keeps it from starting
+  2  a mistake in the command line, the environment or the file
+  3  the replica halted after a fault of its disk or its data: look at it, then start again
+  4  the replica was removed from its cluster: do not start it again";
+
+/// What the program is asked to do.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Make a cluster.
+    Init(Settings),
+    /// Run a replica.
+    Run(Settings),
+}
+
+/// Why there is nothing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// A text was asked for (`--help`, `--version`): it goes to the standard output.
+    Text(String),
+    /// Something is wrong with what was asked: one line.
+    Usage(String),
+}
+
+/// The options, as far as one source gives them.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Layer {
+    /// The replica's name: 1 to 32 of a-z, 0-9 and '-'. Stays the same for the life of the directory
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Where the replica keeps its identity, log and state. One directory, one replica
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// The cluster id to give the new cluster, 32 hexadecimal digits [default: random]
+    #[arg(long, value_name = "ID")]
+    #[serde(deserialize_with = "values::optional")]
+    cluster_id: Option<ClusterId>,
+
+    /// Where the HTTP API listens [default: 127.0.0.1:9000]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<HostPort>,
+
+    /// Where other replicas connect to [default: the host of --listen, its port + 1]
+    #[arg(long, value_name = "HOST:PORT")]
+    peer_listen: Option<HostPort>,
+
+    /// The address that others are told to reach this node by, when it is not the one it listens on
+    /// (a wildcard such as 0.0.0.0, a container, NAT). HOST alone keeps the ports. With PORT, the API is
+    /// told as HOST:PORT, and the peer address as HOST and PORT + 1 [default: the listen addresses]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    advertise: Option<Advertise>,
+
+    /// The peer address that others are told, when --advertise does not give the right one
+    #[arg(long, value_name = "HOST:PORT")]
+    peer_advertise: Option<HostPort>,
+
+    /// Peer addresses of members to join through, when the directory is empty; it knocks until it is let
+    /// in. Has no effect once the replica is a member
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
+    join: Option<Vec<HostPort>>,
+
+    /// When a joined replica becomes a voter: `auto` (once it has caught up) or `manual`
+    /// [default: auto]
+    #[arg(long, value_name = "WHEN", hide_possible_values = true)]
+    promotion: Option<Promotion>,
+
+    /// How long a request may wait for the cluster before it is answered 504 (500ms, 5s, 1m)
+    /// [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    request_timeout: Option<Span>,
+
+    /// HTTP connections open at once; one more is answered 503 [default: 10000]
+    #[arg(long, value_name = "N")]
+    connections_max: Option<usize>,
+
+    /// The longest value in bytes; the same on every replica [default: 1048576]
+    #[arg(long, value_name = "BYTES")]
+    value_bytes_max: Option<usize>,
+
+    /// The longest key in bytes; the same on every replica [default: 4096]
+    #[arg(long, value_name = "BYTES")]
+    key_bytes_max: Option<usize>,
+
+    /// How much log is kept on disk for replicas that lag behind [default: 1073741824]
+    #[arg(long, value_name = "BYTES")]
+    log_retention_bytes: Option<u64>,
+
+    /// How much of the state on disk is cached in memory [default: 134217728]
+    #[arg(long, value_name = "BYTES")]
+    state_cache_bytes: Option<usize>,
+
+    /// What is logged to the standard error: error, warn, info, debug, trace, or a filter such as
+    /// `info,axon_core=debug` [default: info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+
+    /// How it is logged: `text` or `json` [default: text]
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
+    log_format: Option<LogFormat>,
+
+    /// A TOML file with any of these options
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+}
+
+macro_rules! first {
+    ($upper:ident, $lower:ident: $($option:ident)*) => {
+        Layer { $($option: $upper.$option.or($lower.$option),)* }
+    };
+}
+
+impl Layer {
+    /// What this layer gives, and below that what `lower` does.
+    fn over(self, lower: Self) -> Self {
+        first!(self, lower: name data_dir cluster_id listen peer_listen advertise peer_advertise join
+            promotion request_timeout connections_max value_bytes_max key_bytes_max
+            log_retention_bytes state_cache_bytes log log_format config)
+    }
+
+    /// Reads the environment through `lookup`; an empty variable is the same as none.
+    fn from_environment(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, Refusal> {
+        let parser = Self::augment_args(Parser::new(PROGRAM));
+        let mut layer = Self::default();
+        for long in parser.get_arguments().filter_map(clap::Arg::get_long) {
+            let variable = format!("AXON_{}", long.replace('-', "_").to_uppercase());
+            let Some(value) = lookup(&variable).filter(|value| !value.is_empty()) else { continue };
+            let mut flag = OsString::from(format!("--{long}="));
+            flag.push(value);
+            let matches = parser.clone().try_get_matches_from([OsString::from(PROGRAM), flag]);
+            let parsed = matches
+                .and_then(|matches| Self::from_arg_matches(&matches))
+                .map_err(|error| Refusal::Usage(format!("{variable}: {}", one_line(&error))))?;
+            layer = parsed.over(layer);
+        }
+        Ok(layer)
+    }
+
+    fn from_file(path: &Path) -> Result<Self, Refusal> {
+        let refusal = |reason: String| {
+            Refusal::Usage(format!(
+                "cannot use the configuration file {}: {reason}",
+                path.display()
+            ))
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| refusal(error.to_string()))?;
+        toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+            refusal(format!("line {line}: {}", error.message().replace('\n', " ")))
+        })
+    }
+}
+
+/// The settings of the program.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The replica's name.
+    pub name: String,
+    /// Where its data lies.
+    pub data_dir: PathBuf,
+    /// The id for a new cluster; only `init` has one.
+    pub cluster_id: Option<ClusterId>,
+    /// Where the API listens.
+    pub listen: HostPort,
+    /// Where its peers connect to.
+    pub peer_listen: HostPort,
+    /// What others are told about how to reach it.
+    pub advertise: Option<Advertise>,
+    /// What its peers are told, if that does not follow from `advertise`.
+    pub peer_advertise: Option<HostPort>,
+    /// Peer addresses of members to join through.
+    pub join: Vec<HostPort>,
+    /// What is logged.
+    pub log: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+    promotion: Promotion,
+    request_timeout: Duration,
+    connections_max: usize,
+    limits: Limits,
+    log_retention_bytes: u64,
+    state_cache_bytes: usize,
+}
+
+/// Finds out what the program is asked to do. `arguments` begins with the program's name.
+///
+/// # Errors
+/// A [`Refusal`]: a text that was asked for, or the line that says what is wrong.
+pub fn parse(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Command, Refusal> {
+    let matches = parser().try_get_matches_from(arguments).map_err(|error| refused(&error))?;
+    let (verb, matches) = matches.subcommand().unwrap_or(("run", &matches));
+    let init = verb == "init";
+    let flags = layer(matches)?;
+    if !init && flags.cluster_id.is_some() {
+        return Err(Refusal::Usage(
+            "--cluster-id is an option of `init`: `run` makes no cluster".into(),
+        ));
+    }
+    let given = flags.over(Layer::from_environment(environment)?);
+    let file = given.config.as_deref().map_or_else(|| Ok(Layer::default()), Layer::from_file)?;
+    let settings = Settings::from_layer(given.over(file), init)?;
+    Ok(if init { Command::Init(settings) } else { Command::Run(settings) })
+}
+
+fn layer(matches: &ArgMatches) -> Result<Layer, Refusal> {
+    Layer::from_arg_matches(matches).map_err(|error| refused(&error))
+}
+
+fn parser() -> Parser {
+    let run_only = ["join", "promotion", "request_timeout", "connections_max", "listen"];
+    let run_only = run_only.iter().chain(&["peer_listen", "advertise", "peer_advertise"]);
+    let mut init = Layer::augment_args(Parser::new("init")).about(
+        "Makes a cluster: writes the identity of its first replica into an empty directory, prints the \
+         cluster id and exits. Takes the options of `run` too, so that one file serves both",
+    );
+    for option in run_only {
+        init = init.mut_arg(*option, |option| option.hide(true));
+    }
+    let without_id = |parser: Parser| parser.mut_arg("cluster_id", |option| option.hide(true));
+    let run = Layer::augment_args(Parser::new("run")).about("Runs a replica (the default)");
+    let whole = Layer::augment_args(Parser::new(PROGRAM))
+        .version(crate::wire::VERSION)
+        .about("One replica of an Axon cluster: a strongly consistent key-value store, behind HTTP")
+        .after_help(AFTER_HELP)
+        .args_conflicts_with_subcommands(true)
+        .subcommand(without_id(run))
+        .subcommand(init);
+    without_id(whole)
+}
+
+fn refused(error: &clap::Error) -> Refusal {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Refusal::Text(error.to_string()),
+        _ => Refusal::Usage(format!("{}; see `{PROGRAM} --help`", one_line(error))),
+    }
+}
+
+/// The first line of what clap says, with its best suggestion.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    let mut line = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    let similar = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand]
+        .into_iter()
+        .find_map(|kind| match error.get(kind)? {
+            ContextValue::String(similar) => Some(similar.clone()),
+            ContextValue::Strings(similar) => Some(similar.join(" or ")),
+            _ => None,
+        });
+    if let Some(similar) = similar {
+        line = format!("{line} (did you mean {similar}?)");
+    }
+    line
+}
+
+impl Settings {
+    fn from_layer(layer: Layer, init: bool) -> Result<Self, Refusal> {
+        let missing = |option: &str, variable: &str| {
+            Refusal::Usage(format!("--{option} is missing: give it, or set {variable}"))
+        };
+        let defaults = Config::default();
+        let listen = layer.listen.unwrap_or_else(|| HostPort::new("127.0.0.1", 9000));
+        let peer_listen = match layer.peer_listen {
+            Some(address) => address,
+            None => listen.next_port().ok_or_else(|| {
+                Refusal::Usage("--listen has the highest port: give --peer-listen as well".into())
+            })?,
+        };
+        let settings = Self {
+            name: layer.name.ok_or_else(|| missing("name", "AXON_NAME"))?,
+            data_dir: layer.data_dir.ok_or_else(|| missing("data-dir", "AXON_DATA_DIR"))?,
+            cluster_id: layer.cluster_id.filter(|_| init),
+            listen,
+            peer_listen,
+            advertise: layer.advertise,
+            peer_advertise: layer.peer_advertise,
+            join: layer.join.unwrap_or_default(),
+            log: layer.log.unwrap_or_else(|| "info".into()),
+            log_format: layer.log_format.unwrap_or_default(),
+            promotion: layer.promotion.unwrap_or_default(),
+            request_timeout: layer.request_timeout.map_or(defaults.request_timeout, |span| span.0),
+            connections_max: layer.connections_max.unwrap_or(Options::default().connections_max),
+            limits: Limits {
+                key_bytes_max: layer.key_bytes_max.unwrap_or(defaults.limits.key_bytes_max),
+                value_bytes_max: layer.value_bytes_max.unwrap_or(defaults.limits.value_bytes_max),
+            },
+            log_retention_bytes: layer.log_retention_bytes.unwrap_or(defaults.log_retention_bytes),
+            state_cache_bytes: layer.state_cache_bytes.unwrap_or(defaults.state_cache_bytes),
+        };
+        settings.check(init)?;
+        Ok(settings)
+    }
+
+    fn check(&self, init: bool) -> Result<(), Refusal> {
+        let config = if init { self.init_config() } else { self.run_config(self.listen.port) };
+        config.validate().map_err(|error| {
+            Refusal::Usage(format!("--{}: {}", error.setting.replace('_', "-"), error.reason))
+        })?;
+        if self.connections_max == 0 {
+            return Err(Refusal::Usage("--connections-max: must be at least 1".into()));
+        }
+        if init {
+            return Ok(());
+        }
+        if self.listen == self.peer_listen && self.listen.port != 0 {
+            return Err(Refusal::Usage(format!(
+                "--listen and --peer-listen are both {}: give them different ports",
+                self.listen
+            )));
+        }
+        // Guessing a name here would be told to the whole cluster, and found wrong at the next election.
+        let api_hidden = self.listen.is_wildcard() && self.advertise.is_none();
+        let peer_hidden = self.peer_listen.is_wildcard()
+            && self.advertise.is_none()
+            && self.peer_advertise.is_none();
+        if api_hidden || peer_hidden {
+            let wildcard = if api_hidden { &self.listen } else { &self.peer_listen };
+            return Err(Refusal::Usage(format!(
+                "nobody can be told to connect to {wildcard}: give --advertise HOST, the name or address \
+                 that others reach this node by"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The settings of core with which `init` makes a cluster.
+    #[must_use]
+    pub fn init_config(&self) -> Config {
+        Config { origin: Origin::Init(self.cluster_id), ..self.run_config(self.listen.port) }
+    }
+
+    /// The settings of core with which `run` starts a replica whose API listens on `api_port`.
+    #[must_use]
+    pub fn run_config(&self, api_port: u16) -> Config {
+        let origin = if self.join.is_empty() {
+            Origin::Resume
+        } else {
+            Origin::Join(self.join.iter().map(HostPort::to_string).collect())
+        };
+        Config {
+            name: self.name.clone(),
+            data_dir: Some(self.data_dir.clone()),
+            listen: Some(self.peer_listen.to_string()),
+            advertise: self.told_to_peers().map(|address| address.to_string()),
+            api_address: self.told_to_clients(api_port).to_string(),
+            origin,
+            promotion: match self.promotion {
+                Promotion::Auto => config::Promotion::Auto,
+                Promotion::Manual => config::Promotion::Manual,
+            },
+            limits: self.limits,
+            request_timeout: self.request_timeout,
+            log_retention_bytes: self.log_retention_bytes,
+            state_cache_bytes: self.state_cache_bytes,
+            runtime: RuntimeChoice::Callers,
+            ..Config::default()
+        }
+    }
+
+    /// How requests are served.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        Options {
+            name: self.name.clone(),
+            limits: self.limits,
+            connections_max: self.connections_max,
+            ..Options::default()
+        }
+    }
+
+    fn told_to_clients(&self, api_port: u16) -> HostPort {
+        match &self.advertise {
+            Some(Advertise { host, port }) => HostPort::new(host, port.unwrap_or(api_port)),
+            None => HostPort::new(&self.listen.host, api_port),
+        }
+    }
+
+    /// What peers are told when it is not where the replica listens.
+    fn told_to_peers(&self) -> Option<HostPort> {
+        let from_advertise = || {
+            let Advertise { host, port } = self.advertise.as_ref()?;
+            // At the highest port there is no next: the port that it listens on is as good a guess.
+            let next = port.and_then(|port| port.checked_add(1));
+            Some(HostPort::new(host, next.unwrap_or(self.peer_listen.port)))
+        };
+        self.peer_advertise.clone().or_else(from_advertise)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+use std::io::Write;
+
+fn with(flags: &[&str], environment: &[(&str, &str)]) -> Result<Command, Refusal> {
+    let lookup = |name: &str| {
+        environment.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+    };
+    parse([&["axon-server"], flags].concat(), &lookup)
+}
+
+fn run(flags: &[&str]) -> Settings {
+    let flags = [&["--name", "n1", "--data-dir", "/d"], flags].concat();
+    match with(&flags, &[]) {
+        Ok(Command::Run(settings)) => settings,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn line(flags: &[&str], environment: &[(&str, &str)]) -> String {
+    match with(flags, environment) {
+        Err(Refusal::Usage(line)) => {
+            assert!(!line.contains('\n'), "more than one line: {line}");
+            line
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn run_is_the_default_and_has_sensible_defaults() {
+    let settings = run(&[]);
+    let config = settings.run_config(9000);
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:9000");
+    assert_eq!(config.listen.as_deref(), Some("127.0.0.1:9001"));
+    assert_eq!(config.api_address, "127.0.0.1:9000");
+    assert_eq!(config.advertise, None);
+    assert_eq!(config.origin, Origin::Resume);
+    assert_eq!(config.runtime, RuntimeChoice::Callers);
+    let explicit = with(&["run", "--name", "n1", "--data-dir", "/d"], &[]);
+    assert!(matches!(explicit, Ok(Command::Run(_))));
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "name = \"file\"\nlisten = \"127.0.0.1:1000\"\nrequest_timeout = \"1s\"")
+        .unwrap();
+    writeln!(file, "join = [\"a:1\", \"b:2\"]\nconnections_max = 7\nlog_format = \"json\"")
+        .unwrap();
+    let path = file.path().to_str().unwrap();
+    let environment =
+        [("AXON_NAME", "env"), ("AXON_LISTEN", "127.0.0.1:2000"), ("AXON_DATA_DIR", "/env")];
+    let given = with(&["--config", path, "--name", "flag"], &environment);
+    let Ok(Command::Run(settings)) = given else { panic!("{given:?}") };
+    assert_eq!(settings.name, "flag");
+    assert_eq!(settings.listen.port, 2000);
+    assert_eq!(settings.data_dir, Path::new("/env"));
+    assert_eq!(settings.options().connections_max, 7);
+    assert_eq!(settings.log_format, LogFormat::Json);
+    let config = settings.run_config(2000);
+    assert_eq!(config.request_timeout, Duration::from_secs(1));
+    assert_eq!(config.origin, Origin::Join(vec!["a:1".into(), "b:2".into()]));
+}
+
+#[test]
+fn the_file_may_be_named_by_the_environment_and_lists_by_commas() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "name = \"n1\"\ndata_dir = \"/d\"").unwrap();
+    let path = file.path().to_str().unwrap();
+    let environment = [("AXON_CONFIG", path), ("AXON_JOIN", "a:1,b:2"), ("AXON_LOG", "")];
+    let given = with(&[], &environment);
+    let Ok(Command::Run(settings)) = given else { panic!("{given:?}") };
+    assert_eq!(settings.join, [HostPort::new("a", 1), HostPort::new("b", 2)]);
+    assert_eq!(settings.log, "info", "an empty variable is none");
+}
+
+#[test]
+fn init_makes_a_cluster_with_the_id_it_is_given() {
+    let id = "00112233445566778899aabbccddeeff";
+    let given = with(
+        &["init", "--name", "n1", "--data-dir", "/d", "--cluster-id", id, "--join", "a:1"],
+        &[],
+    );
+    let Ok(Command::Init(settings)) = given else { panic!("{given:?}") };
+    assert_eq!(settings.init_config().origin, Origin::Init(Some(id.parse().unwrap())));
+    assert!(line(&["--cluster-id", id], &[]).contains("option of `init`"));
+    let from_environment = [("AXON_CLUSTER_ID", id), ("AXON_NAME", "n1"), ("AXON_DATA_DIR", "/d")];
+    assert!(
+        matches!(with(&["run"], &from_environment), Ok(Command::Run(s)) if s.cluster_id.is_none())
+    );
+}
+
+#[test]
+fn what_others_are_told_follows_from_advertise() {
+    let told = |flags: &[&str]| {
+        let settings = run(flags);
+        let config = settings.run_config(settings.listen.port);
+        (config.api_address, config.advertise.unwrap_or_default())
+    };
+    let pair = |api: &str, peer: &str| (api.to_owned(), peer.to_owned());
+    let wild = ["--listen", "0.0.0.0:9000"];
+    assert_eq!(told(&[&wild[..], &["--advertise", "h"]].concat()), pair("h:9000", "h:9001"));
+    assert_eq!(told(&[&wild[..], &["--advertise", "h:80"]].concat()), pair("h:80", "h:81"));
+    assert_eq!(told(&["--advertise", "[::1]"]), pair("[::1]:9000", "[::1]:9001"));
+    let both = ["--advertise", "h:80", "--peer-advertise", "p:7"];
+    assert_eq!(told(&both), pair("h:80", "p:7"));
+    assert_eq!(told(&["--peer-listen", "127.0.0.1:7"]), pair("127.0.0.1:9000", ""));
+}
+
+#[test]
+fn a_mistake_is_one_line_that_names_it() {
+    let here = ["--name", "n1", "--data-dir", "/d"];
+    let refused = |flags: &[&str]| line(&[&here, flags].concat(), &[]);
+    let cases: [(String, &[&str]); 14] = [
+        (line(&[], &[]), &["--name is missing", "AXON_NAME"]),
+        (line(&["--name", "n1"], &[]), &["--data-dir is missing", "AXON_DATA_DIR"]),
+        (line(&["--nam", "n1"], &[]), &["'--nam'", "did you mean --name?", "--help"]),
+        (line(&["ini"], &[]), &["'ini'", "did you mean init?"]),
+        (line(&["--name", "No", "--data-dir", "/d"], &[]), &["--name", "a-z"]),
+        (refused(&["--listen", "nonsense"]), &["nonsense", "--listen", "no port"]),
+        (refused(&["--listen", "h:99999"]), &["99999", "--listen"]),
+        (refused(&["--listen", "0.0.0.0:9000"]), &["0.0.0.0:9000", "--advertise HOST"]),
+        (refused(&["--peer-listen", "[::]:9001"]), &["[::]:9001", "--advertise HOST"]),
+        (refused(&["--listen", "h:1", "--peer-listen", "h:1"]), &["both h:1"]),
+        (refused(&["--listen", "h:65535"]), &["--peer-listen"]),
+        (refused(&["--request-timeout", "5"]), &["--request-timeout", "500ms"]),
+        (line(&here, &[("AXON_JOIN", "a")]), &["AXON_JOIN", "no port"]),
+        (refused(&["--config", "/nowhere/axon.toml"]), &["/nowhere/axon.toml", "No such file"]),
+    ];
+    for (line, parts) in cases {
+        for part in parts {
+            assert!(line.contains(part), "{part:?} is not in {line:?}");
+        }
+    }
+}
+
+#[test]
+fn a_mistake_in_the_file_is_one_line_with_its_number() {
+    let refused = |text: &str| {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        line(&["--config", file.path().to_str().unwrap()], &[])
+    };
+    let unknown = refused("name = \"n1\"\ndatadir = \"/d\"\n");
+    assert!(unknown.contains("line 2") && unknown.contains("datadir"), "{unknown}");
+    let wrong = refused("name = \"n1\"\nlisten = \"x\"\n");
+    assert!(wrong.contains("line 2") && wrong.contains("no port"), "{wrong}");
+    assert!(refused("name = ").contains("line 1"));
+}
+
+#[test]
+fn help_and_version_are_texts() {
+    for flags in [&["--help"][..], &["init", "--help"], &["--version"], &["help", "init"]] {
+        assert!(matches!(with(flags, &[]), Err(Refusal::Text(_))), "{flags:?}");
+    }
+    let Err(Refusal::Text(help)) = with(&["--help"], &[]) else { panic!() };
+    for part in ["--listen", "127.0.0.1:9000", "AXON_DATA_DIR", "Exit codes", "init"] {
+        assert!(help.contains(part), "{part}");
+    }
+}
