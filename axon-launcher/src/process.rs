@@ -293,7 +293,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let launch = script(
             directory.path(),
-            "trap 'echo stopping; exit 0' TERM; echo ready; while :; do read -t 1 x < /dev/zero || :; done",
+            "trap 'echo stopping; exit 0' TERM; echo ready; while :; do :; done",
         );
         let mut process = Process::spawn(&launch).unwrap();
         until_logged(&launch, "ready").await;
