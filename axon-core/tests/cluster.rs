@@ -2,10 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use axon_core::config::Origin;
-use axon_core::status::Membership;
-use axon_core::store::ReadConsistency;
-use axon_core::types::{KeyRange, NodeId};
-use axon_core::{Cluster, Config, Error};
+use axon_core::types::NodeId;
+use axon_core::{Cluster, Config};
 use std::path::Path;
 use std::time::Duration;
 
