@@ -136,7 +136,9 @@ impl Supervisor {
         node: &Node,
         why: ControlError,
     ) -> Result<ControlError, ControlError> {
-        if matches!(why, ControlError::Refused(_) | ControlError::Unavailable(_)) {
+        // While the launcher stops, its nodes answer nobody: that is no verdict.
+        let verdict = matches!(why, ControlError::Refused(_) | ControlError::Unavailable(_));
+        if verdict && self.check_open().is_ok() {
             self.mark(node.name(), None).await?;
             let spec = self.manifest().node(node.name()).cloned();
             // After a restart in the middle it has not been started.

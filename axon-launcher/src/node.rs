@@ -89,6 +89,7 @@ impl View {
 enum Order {
     Start,
     Stop,
+    Close,
     Kill,
 }
 
@@ -128,6 +129,7 @@ impl Node {
             probe: None,
             misses: 0,
             timer: None,
+            closed: false,
         };
         task.adopt();
         tokio::spawn(task.run(inbox));
@@ -152,6 +154,11 @@ impl Node {
     /// Wants it stopped; returns once that is under way.
     pub async fn stop(&self) {
         self.order(Order::Stop).await;
+    }
+
+    /// Wants it stopped and never started again by this launcher.
+    pub async fn close(&self) {
+        self.order(Order::Close).await;
     }
 
     /// Kills its process, if it has one.
@@ -189,6 +196,8 @@ struct Task {
     probe: Option<BoxFuture<'static, Observation>>,
     misses: u32,
     timer: Option<Instant>,
+    /// The launcher is stopping: an order to start that was under way must not win.
+    closed: bool,
 }
 
 impl Task {
@@ -199,7 +208,12 @@ impl Task {
                 order = inbox.recv() => {
                     let Some((order, done)) = order else { return };
                     match order {
+                        Order::Start if self.closed => {}
                         Order::Start => self.step(Event::Start),
+                        Order::Close => {
+                            self.closed = true;
+                            self.step(Event::Stop);
+                        }
                         Order::Stop => self.step(Event::Stop),
                         Order::Kill => self.process.iter().for_each(Process::kill),
                     }
