@@ -1,8 +1,8 @@
 //! The control API: HTTP in front of the [`Supervisor`].
 //!
-//! It validates what comes in and shapes what goes out; it decides nothing. A node id from a request is
-//! only ever looked up among the names in the manifest. An order that was begun is carried out even
-//! if whoever gave it hangs up, since half an order would be the worst of both.
+//! It validates what comes in and shapes what goes out; it decides nothing. A node id from a
+//! request is only ever looked up among the names in the manifest. An order that was begun is
+//! carried out even if whoever gave it hangs up, since half an order would be the worst of both.
 
 use crate::guard::guard;
 use crate::manifest::NodeName;

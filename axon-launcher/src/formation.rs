@@ -5,26 +5,26 @@
 //! 1 lock the data directory                    begins again: there is nothing
 //! 2 save the manifest: id drawn, formed=false  takes up that id, goes on with 3
 //! 3 make the founder's directory and marker    finds it, goes on with 4
-//! 4 `axon-server init --cluster-id ID`         asks again; it refuses, since a replica is there: see below
+//! 4 `axon-server init --cluster-id ID`         asks again and is refused: see below
 //! 5 save the manifest: formed=true             goes on with 6; never an `init` again
 //! 6 make directories, `run` every node         takes over those that run, starts the others
 //! ```
 //!
 //! The one doubtful place is between 4 and 5: a refusal to initialise may mean "done already" or
-//! "somebody else's replica". It is settled by asking the replica itself: the founder is run alone, without
-//! anyone to knock at, so that it can neither make nor join a cluster. When it answers with our
-//! cluster id and its own name, the cluster is formed. When it answers otherwise or does not start, the
-//! launcher says so and changes nothing.
+//! "somebody else's replica". It is settled by asking the replica itself: the founder is run alone,
+//! without anyone to knock at, so that it can neither make nor join a cluster. When it answers with
+//! our cluster id and its own name, the cluster is formed. When it answers otherwise or does not
+//! start, the launcher says so and changes nothing.
 //!
-//! Steps 2 and 5 are durable before the next begins. So there is never a directory without a manifest,
-//! and directories without a manifest mean that the manifest was lost: that is refused, as is
-//! a formed cluster of which no directory is left. Making a new cluster under the old
-//! names would look like success to everyone but the people whose data it replaced.
+//! Steps 2 and 5 are durable before the next begins. So there is never a directory without a
+//! manifest, and directories without a manifest mean that the manifest was lost: that is refused,
+//! as is a formed cluster of which no directory is left. Making a new cluster under the old names
+//! would look like success to everyone but the people whose data it replaced.
 
 use crate::manifest::{Desired, Manifest};
 use crate::node::View;
 use crate::process::{Exit, Launch, run_to_end};
-use crate::supervisor::{Setup, StartError, Supervisor, server_args};
+use crate::supervisor::{ONE_NODE_ONLY, Setup, StartError, Supervisor, server_args};
 use std::time::Duration;
 
 /// How long making the cluster may take.
@@ -44,7 +44,7 @@ impl Supervisor {
         let mut args = server_args("init", &founder, &self.0.data);
         args.extend(["--cluster-id".into(), manifest.cluster_id.as_str().into()]);
         let log = self.0.data.log(&founder);
-        let launch = Launch { program: self.0.server.clone(), args, log };
+        let launch = Launch { program: self.0.server.clone(), args, unset: ONE_NODE_ONLY, log };
         let failed = |exit: String, said| StartError::Init { node: founder.clone(), exit, said };
         match run_to_end(&launch, INIT_TIMEOUT).await {
             Ok((Exit::Code(0), _)) => {

@@ -1,11 +1,12 @@
 //! One supervised node: a task that owns its process and brings it to where it should be.
 //!
-//! Hides *when* things are done to a process; [`lifecycle`](crate::lifecycle) says what, and
-//! [`process`](crate::process) how. Others give orders and look at the [`View`]; nobody else touches the process.
+//! Hides *when* things are done to a process; [`lifecycle`] says what, and
+//! [`process`](crate::process) how. Others give orders and look at the [`View`]; nobody else
+//! touches the process.
 //!
 //! Invariants:
-//! * at most one process runs for a node, since only this task starts one, and only after it has looked for
-//!   one that an earlier launcher left;
+//! * at most one process runs for a node, since only this task starts one, and only after it has
+//!   looked for one that an earlier launcher left;
 //! * the view is never older than the last transition, so a stopped node is never shown as running;
 //! * when the task ends (its [`Node`] is dropped), the process goes on.
 

@@ -1,13 +1,13 @@
 //! The desired cluster against the actual one.
 //!
-//! Hides *how N processes become and stay one cluster*. It relies on the manifest (what should be), on one
-//! [`Node`] task a node (what is), and on `axon-server`: `init` makes a cluster once and
+//! Hides *how N processes become and stay one cluster*. It relies on the manifest (what should be),
+//! on one [`Node`] task a node (what is), and on `axon-server`: `init` makes a cluster once and
 //! refuses ever after; `run` never makes one, and a node that is not in its cluster yet knocks at
 //! the others for ever.
 //!
 //! # Invariants
-//! * The cluster is made once, as [`formation`](crate::formation) tells; nothing is ever wiped except
-//!   by [decommissioning](crate::decommission).
+//! * The cluster is made once, as [`formation`](crate::formation) tells; nothing is ever wiped
+//!   except by [decommissioning](crate::decommission).
 //! * What was asked for is saved before it is done, so a restart continues it.
 //! * Orders for one node do not cross: each holds the node's `operation` lock.
 //! * Stopping is always allowed; people must be able to stop what they run.
@@ -33,6 +33,20 @@ use tokio::sync::{Mutex, watch};
 
 /// How long a request to start waits for the node to answer.
 const START_WAIT: Duration = Duration::from_secs(10);
+
+/// Settings of `axon-server` that can be meant for one node only. Others, such as `AXON_LOG`, reach
+/// all nodes from the launcher's environment.
+pub(crate) const ONE_NODE_ONLY: &[&str] = &[
+    "AXON_NAME",
+    "AXON_DATA_DIR",
+    "AXON_CLUSTER_ID",
+    "AXON_LISTEN",
+    "AXON_PEER_LISTEN",
+    "AXON_ADVERTISE",
+    "AXON_PEER_ADVERTISE",
+    "AXON_JOIN",
+    "AXON_CONFIG",
+];
 
 /// How often the launcher looks after what is unfinished.
 const TEND_EVERY: Duration = Duration::from_secs(1);
@@ -381,7 +395,8 @@ impl Supervisor {
             if !others.is_empty() {
                 args.extend(["--join".into(), others.join(",").into()]);
             }
-            Ok(Launch { program: server.clone(), args, log: data.log(&spec.name) })
+            let log = data.log(&spec.name);
+            Ok(Launch { program: server.clone(), args, unset: ONE_NODE_ONLY, log })
         })
     }
 
