@@ -1,4 +1,5 @@
-//! Taking a node out of the cluster for good: out of the membership, stopped, its directory deleted.
+//! Taking a node out of the cluster for good: out of the membership, stopped, its directory
+//! deleted.
 //!
 //! ```text
 //!   step                                             if killed after it, the next start ...
@@ -12,10 +13,11 @@
 //! 8 forget it in the manifest                        knows nothing of it
 //! ```
 //!
-//! The data goes only after the cluster has said that the node is no member. The cluster decides: a removal
-//! that it refuses (it would lose its quorum) takes the mark away and leaves the node as it was.
-//! When nobody can decide, nothing is deleted, and whether a removal that was sent off without an answer took
-//! place is found out by asking again: the mark stays and the launcher goes on trying.
+//! The data goes only after the cluster has said that the node is no member. The cluster decides: a
+//! removal that it refuses (it would lose its quorum) takes the mark away and leaves the node as it
+//! was. When nobody can decide, nothing is deleted, and whether a removal that was sent off without
+//! an answer took place is found out by asking again: the mark stays and the launcher goes on
+//! trying.
 
 use crate::manifest::{Decommission, Desired, NodeName};
 use crate::node::Node;
@@ -136,7 +138,9 @@ impl Supervisor {
         node: &Node,
         why: ControlError,
     ) -> Result<ControlError, ControlError> {
-        if matches!(why, ControlError::Refused(_) | ControlError::Unavailable(_)) {
+        // While the launcher stops, its nodes answer nobody: that is no verdict.
+        let verdict = matches!(why, ControlError::Refused(_) | ControlError::Unavailable(_));
+        if verdict && self.check_open().is_ok() {
             self.mark(node.name(), None).await?;
             let spec = self.manifest().node(node.name()).cloned();
             // After a restart in the middle it has not been started.
@@ -233,7 +237,8 @@ impl Supervisor {
         }
     }
 
-    /// Whom to ask, best first: the leader, the others, and never the node itself if it can be helped.
+    /// Whom to ask, best first: the leader, the others, and never the node itself if it can be
+    /// helped.
     fn ports_to_ask(&self, leaving: &Node) -> Vec<u16> {
         let mut online: Vec<_> = self
             .report()

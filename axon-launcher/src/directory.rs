@@ -1,7 +1,7 @@
 //! The data directory: what lies where, who owns it, and what may be deleted.
 //!
-//! Hides *paths*. Every path the launcher touches is made here, from the data root and a [`NodeName`]
-//! (which cannot hold a slash or a dot), never from a request.
+//! Hides *paths*. Every path the launcher touches is made here, from the data root and a
+//! [`NodeName`] (which cannot hold a slash or a dot), never from a request.
 //!
 //! ```text
 //! axon-data/launcher.lock             locked while a launcher runs; says which
@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Invariants:
-//! * one launcher holds a data directory at a time, by a lock that the kernel drops with the process;
+//! * one launcher holds a data directory at a time, by a lock that the kernel drops with the
+//!   process;
 //! * a node's directory appears with its marker in it or not at all (made aside, renamed);
 //! * a directory is deleted only if it lies in the data root, is no link, and carries the marker of
 //!   that name and cluster. It is renamed into `trash/` first, so that a crash in the middle

@@ -1,10 +1,10 @@
 //! Who may ask, before anything is done: this machine's own pages and programs.
 //!
-//! The control API has no password and answers on loopback only, so its adversary is a page of another
-//! site in a browser on this machine:
+//! The control API has no password and answers on loopback only, so its adversary is a page of
+//! another site in a browser on this machine:
 //!
-//! * it may send requests here. So every request with an `Origin` other than our own is refused, and
-//!   without one (old browsers) every changing request that `Sec-Fetch-Site` calls foreign;
+//! * it may send requests here. So every request with an `Origin` other than our own is refused,
+//!   and without one (old browsers) every changing request that `Sec-Fetch-Site` calls foreign;
 //! * it may give its own name our address (DNS rebinding), which makes it our own origin. So every
 //!   request must name this machine in `Host`.
 //!

@@ -16,6 +16,7 @@
 //! | [`lifecycle`] | what follows from what in a process's life; pure |
 //! | [`node`] | one node's task: when things are done |
 //! | [`report`] | the cluster as the launcher sees it; pure |
+//! | [`formation`] | how the cluster is made, once, whatever interrupts it |
 //! | [`supervisor`] | how N processes become and stay one cluster |
 //! | [`decommission`] | taking a node out for good |
 //! | [`problem`], [`guard`], [`api`], [`ui`] | HTTP: faults, who may ask, control API, dashboard |
@@ -29,6 +30,7 @@ pub mod api;
 pub mod args;
 pub mod decommission;
 pub mod directory;
+pub mod formation;
 pub mod guard;
 pub mod lifecycle;
 pub mod logs;

@@ -1,12 +1,12 @@
 //! The log file of a node: appended by the node itself, kept within bounds by the launcher.
 //!
-//! The node writes straight into its file, not into a pipe that the launcher reads. So a launcher that is
-//! killed takes no log line with it, cannot block or break a node whose pipe nobody reads, and finds the
-//! whole log again when it adopts the node.
+//! The node writes straight into its file, not into a pipe that the launcher reads. So a launcher
+//! that is killed takes no log line with it, cannot block or break a node whose pipe nobody reads,
+//! and finds the whole log again when it adopts the node.
 //!
-//! The price is rotation by copy: a running process keeps its file open, so a file that has grown too
-//! large is copied aside and cut to nothing, and a line written between the two is lost. That happens
-//! once in 8 MiB, within milliseconds, and only to log lines.
+//! The price is rotation by copy: a running process keeps its file open, so a file that has grown
+//! too large is copied aside and cut to nothing, and a line written between the two is lost. That
+//! happens once in 8 MiB, within milliseconds, and only to log lines.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};

@@ -1,8 +1,8 @@
 //! The manifest: which cluster this data directory holds, and what its nodes should be doing.
 //!
-//! Hides *how the desired cluster is kept on disk* (`cluster.json`). It owns names, ports, the desired
-//! state and the cluster id. It does not own node ids (the cluster gives those; the copy here only
-//! serves to remove a node that is down) and it does not say who is a member (Raft does).
+//! Hides *how the desired cluster is kept on disk* (`cluster.json`). It owns names, ports, the
+//! desired state and the cluster id. It does not own node ids (the cluster gives those; the copy
+//! here only serves to remove a node that is down) and it does not say who is a member (Raft does).
 //!
 //! Invariants:
 //! * a saved manifest replaces the old one whole or not at all: written aside, synced, renamed, and
@@ -28,7 +28,8 @@ pub const FORMAT: u64 = 1;
 /// A manifest is never larger; more is not a manifest.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// The name of a node: `[a-z0-9][a-z0-9-]{0,31}`, so that it is safe as a file name and in an address.
+/// The name of a node: `[a-z0-9][a-z0-9-]{0,31}`, so that it is safe as a file name and in an
+/// address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NodeName(String);

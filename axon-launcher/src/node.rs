@@ -1,11 +1,12 @@
 //! One supervised node: a task that owns its process and brings it to where it should be.
 //!
-//! Hides *when* things are done to a process; [`lifecycle`](crate::lifecycle) says what, and
-//! [`process`](crate::process) how. Others give orders and look at the [`View`]; nobody else touches the process.
+//! Hides *when* things are done to a process; [`lifecycle`] says what, and
+//! [`process`](crate::process) how. Others give orders and look at the [`View`]; nobody else
+//! touches the process.
 //!
 //! Invariants:
-//! * at most one process runs for a node, since only this task starts one, and only after it has looked for
-//!   one that an earlier launcher left;
+//! * at most one process runs for a node, since only this task starts one, and only after it has
+//!   looked for one that an earlier launcher left;
 //! * the view is never older than the last transition, so a stopped node is never shown as running;
 //! * when the task ends (its [`Node`] is dropped), the process goes on.
 
@@ -89,6 +90,7 @@ impl View {
 enum Order {
     Start,
     Stop,
+    Close,
     Kill,
 }
 
@@ -128,6 +130,7 @@ impl Node {
             probe: None,
             misses: 0,
             timer: None,
+            closed: false,
         };
         task.adopt();
         tokio::spawn(task.run(inbox));
@@ -152,6 +155,11 @@ impl Node {
     /// Wants it stopped; returns once that is under way.
     pub async fn stop(&self) {
         self.order(Order::Stop).await;
+    }
+
+    /// Wants it stopped and never started again by this launcher.
+    pub async fn close(&self) {
+        self.order(Order::Close).await;
     }
 
     /// Kills its process, if it has one.
@@ -189,6 +197,8 @@ struct Task {
     probe: Option<BoxFuture<'static, Observation>>,
     misses: u32,
     timer: Option<Instant>,
+    /// The launcher is stopping: an order to start that was under way must not win.
+    closed: bool,
 }
 
 impl Task {
@@ -199,7 +209,12 @@ impl Task {
                 order = inbox.recv() => {
                     let Some((order, done)) = order else { return };
                     match order {
+                        Order::Start if self.closed => {}
                         Order::Start => self.step(Event::Start),
+                        Order::Close => {
+                            self.closed = true;
+                            self.step(Event::Stop);
+                        }
                         Order::Stop => self.step(Event::Stop),
                         Order::Kill => self.process.iter().for_each(Process::kill),
                     }

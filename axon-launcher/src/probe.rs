@@ -1,7 +1,7 @@
 //! What nodes say of themselves, asked over their own HTTP API.
 //!
-//! Hides *how to speak to a node*. Every request has a deadline and every answer a size limit; a node that
-//! does not answer is an observation, not an error.
+//! Hides *how to speak to a node*. Every request has a deadline and every answer a size limit; a
+//! node that does not answer is an observation, not an error.
 
 use crate::manifest::{ClusterId, NodeName};
 use bytes::Bytes;
@@ -183,7 +183,8 @@ impl NodeClient {
         let (status, ready) = futures_util::future::join(get("/v1/status"), get("/readyz")).await;
         let Ok(answer) = status else { return Observation::Silent };
         if answer.status != StatusCode::OK {
-            // A server that is not in its cluster yet knows no status; `/livez` tells it from others.
+            // A server that is not in its cluster yet knows no status; `/livez` tells it from
+            // others.
             return match get("/livez").await {
                 Ok(live) if live.status.is_success() => Observation::Joining,
                 Ok(_) => Observation::Foreign(format!("another server (it {})", answer.sentence())),

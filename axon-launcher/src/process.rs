@@ -3,11 +3,12 @@
 //! Hides *how the operating system runs things*. It knows nothing of clusters.
 //!
 //! A launcher that is killed leaves its nodes running, and that is wanted: a cluster should not
-//! fall because its supervisor did. The next launcher takes them over ([`Process::adopt`]) instead of
-//! keeping a record of process ids, which may be stale or name another process by now: it looks for the one process
-//! whose command line holds the replica's own directory, pins it with a pidfd, and looks again, so
-//! that a process id that changed hands in between cannot be mistaken. From then on signals go
-//! through the pidfd. Only the exit code of an adopted process stays unknown: it is not our child.
+//! fall because its supervisor did. The next launcher takes them over ([`Process::adopt`]) instead
+//! of keeping a record of process ids, which may be stale or name another process by now: it looks
+//! for the one process whose command line holds the replica's own directory, pins it with a pidfd,
+//! and looks again, so that a process id that changed hands in between cannot be mistaken. From
+//! then on signals go through the pidfd. Only the exit code of an adopted process stays unknown: it
+//! is not our child.
 //!
 //! Invariants:
 //! * a process gets no terminal signal meant for the launcher (it has a process group of its own);
@@ -38,8 +39,21 @@ pub struct Launch {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
+    /// Variables of the launcher's environment that it must not see.
+    pub unset: &'static [&'static str],
     /// The file that its output is appended to.
     pub log: PathBuf,
+}
+
+impl Launch {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        self.unset.iter().for_each(|name| {
+            command.env_remove(name);
+        });
+        command.args(&self.args).stdin(Stdio::null()).process_group(0);
+        command
+    }
 }
 
 /// How a process ended.
@@ -107,14 +121,8 @@ impl Process {
     /// Starts a process.
     pub fn spawn(launch: &Launch) -> io::Result<Self> {
         let log = logs::open(&launch.log)?;
-        let child = Command::new(&launch.program)
-            .args(&launch.args)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0)
-            .kill_on_drop(false)
-            .spawn()?;
+        let child =
+            launch.command().stdout(log.try_clone()?).stderr(log).kill_on_drop(false).spawn()?;
         let pid = child.id().expect("a child that was never waited for has an id");
         Ok(Self { pid, kind: Kind::Child(child) })
     }
@@ -224,12 +232,10 @@ fn holds_argument(pid: u32, flag: &str, value: &std::path::Path) -> bool {
 
 /// Runs a process to its end and returns how it ended and what it said on standard error.
 pub async fn run_to_end(launch: &Launch, deadline: Duration) -> io::Result<(Exit, String)> {
-    let running = Command::new(&launch.program)
-        .args(&launch.args)
-        .stdin(Stdio::null())
+    let running = launch
+        .command()
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .process_group(0)
         .kill_on_drop(true)
         .spawn()?
         .wait_with_output();
@@ -262,6 +268,7 @@ mod tests {
                 .into_iter()
                 .chain([data.into_os_string()])
                 .collect(),
+            unset: &["CARGO_MANIFEST_DIR"],
             log: directory.join("node.log"),
         }
     }
@@ -285,6 +292,18 @@ mod tests {
             let mut process = Process::spawn(&launch).unwrap();
             assert_eq!(timeout(SOON, process.exited()).await.unwrap(), Exit::Code(code));
             assert_eq!(logs::tail(&launch.log, 2), [format!("out {code}"), format!("err {code}")]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_does_not_see_what_it_must_not_see() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        let launch = script(directory.path(), "test -n \"$CARGO_MANIFEST_DIR\" && exit 1; exit 0");
+        let plain = Launch { unset: &[], ..launch.clone() };
+        for (launch, code) in [(launch, 0), (plain, 1)] {
+            let mut process = Process::spawn(&launch).unwrap();
+            assert_eq!(timeout(SOON, process.exited()).await.unwrap(), Exit::Code(code));
         }
     }
 

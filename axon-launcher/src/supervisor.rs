@@ -1,36 +1,13 @@
 //! The desired cluster against the actual one.
 //!
-//! Hides *how N processes become and stay one cluster*. It relies on the manifest (what should be), on one
-//! [`Node`] task a node (what is), and on `axon-server`: `init` makes a cluster once and
+//! Hides *how N processes become and stay one cluster*. It relies on the manifest (what should be),
+//! on one [`Node`] task a node (what is), and on `axon-server`: `init` makes a cluster once and
 //! refuses ever after; `run` never makes one, and a node that is not in its cluster yet knocks at
 //! the others for ever.
 //!
-//! # From nothing to one cluster, killed at any point
-//!
-//! ```text
-//!   step                                       if killed after it, the next start ...
-//! 1 lock the data directory                    begins again: there is nothing
-//! 2 save the manifest: id drawn, formed=false  takes up that id, goes on with 3
-//! 3 make the founder's directory and marker    finds it, goes on with 4
-//! 4 `axon-server init --cluster-id ID`         asks again; it refuses, since a replica is there: see below
-//! 5 save the manifest: formed=true             goes on with 6; never an `init` again
-//! 6 make directories, `run` every node         takes over those that run, starts the others
-//! ```
-//!
-//! The one doubtful place is between 4 and 5: a refusal to initialise may mean "done already" or
-//! "somebody else's replica". It is settled by asking the replica itself: the founder is run alone, without
-//! anyone to knock at, so that it can neither make nor join a cluster. When it answers with our
-//! cluster id and its own name, the cluster is formed. When it answers otherwise or does not start, the
-//! launcher says so and changes nothing.
-//!
-//! Steps 2 and 5 are durable before the next begins. So there is never a directory without a manifest,
-//! and directories without a manifest mean that the manifest was lost: that is refused, as is
-//! a formed cluster of which no directory is left. Making a new cluster under the old
-//! names would look like success to everyone but the people whose data it replaced.
-//!
 //! # Invariants
-//! * The cluster id never changes; `init` is run only while `formed` is false; nothing is ever wiped except
-//!   by [decommissioning](crate::decommission).
+//! * The cluster is made once, as [`formation`](crate::formation) tells; nothing is ever wiped
+//!   except by [decommissioning](crate::decommission).
 //! * What was asked for is saved before it is done, so a restart continues it.
 //! * Orders for one node do not cross: each holds the node's `operation` lock.
 //! * Stopping is always allowed; people must be able to stop what they run.
@@ -43,7 +20,7 @@ use crate::lifecycle::Phase;
 use crate::manifest::{ClusterId, Desired, Manifest, ManifestError, NodeName, NodeSpec};
 use crate::node::{Node, Place, Plan, View, port_is_free};
 use crate::probe::NodeClient;
-use crate::process::{Exit, Launch, run_to_end};
+use crate::process::Launch;
 use crate::report::{NodeReport, report};
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
@@ -54,11 +31,22 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
-/// How long making the cluster may take.
-const INIT_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// How long a request to start waits for the node to answer.
 const START_WAIT: Duration = Duration::from_secs(10);
+
+/// Settings of `axon-server` that can be meant for one node only. Others, such as `AXON_LOG`, reach
+/// all nodes from the launcher's environment.
+pub(crate) const ONE_NODE_ONLY: &[&str] = &[
+    "AXON_NAME",
+    "AXON_DATA_DIR",
+    "AXON_CLUSTER_ID",
+    "AXON_LISTEN",
+    "AXON_PEER_LISTEN",
+    "AXON_ADVERTISE",
+    "AXON_PEER_ADVERTISE",
+    "AXON_JOIN",
+    "AXON_CONFIG",
+];
 
 /// How often the launcher looks after what is unfinished.
 const TEND_EVERY: Duration = Duration::from_secs(1);
@@ -155,7 +143,7 @@ pub struct Supervisor(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) data: Arc<DataDir>,
     pub(crate) client: NodeClient,
-    server: PathBuf,
+    pub(crate) server: PathBuf,
     /// The manifest as it was last saved.
     manifest: watch::Sender<Manifest>,
     editing: Mutex<()>,
@@ -168,7 +156,7 @@ impl Supervisor {
     ///
     /// Must be called within a runtime.
     pub fn open(setup: Setup) -> Result<Self, StartError> {
-        let manifest = load_or_draw(&setup)?;
+        let manifest = crate::formation::load_or_draw(&setup)?;
         let (manifest, _) = watch::channel(manifest);
         let supervisor = Self(Arc::new(Shared {
             data: Arc::new(setup.data),
@@ -269,7 +257,7 @@ impl Supervisor {
     pub async fn shutdown(&self) {
         self.0.closing.store(true, Ordering::SeqCst);
         join_all(self.nodes().iter().map(|node| async move {
-            node.stop().await;
+            node.close().await;
             node.until_stopped().await
         }))
         .await;
@@ -407,67 +395,12 @@ impl Supervisor {
             if !others.is_empty() {
                 args.extend(["--join".into(), others.join(",").into()]);
             }
-            Ok(Launch { program: server.clone(), args, log: data.log(&spec.name) })
+            let log = data.log(&spec.name);
+            Ok(Launch { program: server.clone(), args, unset: ONE_NODE_ONLY, log })
         })
     }
 
-    /// Makes the cluster; returns whether it is known to be made.
-    async fn form(&self) -> Result<bool, StartError> {
-        let manifest = self.manifest();
-        let founder = manifest.nodes[0].name.clone();
-        if let Ok(node) = self.find(founder.as_str())
-            && node.view().pid.is_some()
-        {
-            return Ok(false);
-        }
-        self.0.data.prepare(&founder, &manifest.cluster_id)?;
-        let mut args = server_args("init", &founder, &self.0.data);
-        args.extend(["--cluster-id".into(), manifest.cluster_id.as_str().into()]);
-        let log = self.0.data.log(&founder);
-        let launch = Launch { program: self.0.server.clone(), args, log };
-        let failed = |exit: String, said| StartError::Init { node: founder.clone(), exit, said };
-        match run_to_end(&launch, INIT_TIMEOUT).await {
-            Ok((Exit::Code(0), _)) => {
-                self.mark_formed().await?;
-                Ok(true)
-            }
-            Ok((exit, said)) if self.0.data.holds_replica(&founder) => {
-                tracing::warn!(node = %founder, %said, "axon-server init {exit}; asking the replica that is there whether it is ours");
-                Ok(false)
-            }
-            Ok((exit, said)) => Err(failed(exit.to_string(), said)),
-            Err(error) => Err(failed("was not run to its end".to_owned(), error.to_string())),
-        }
-    }
-
-    /// Runs the founder alone until it says that it holds our cluster, then starts the others.
-    async fn form_once_confirmed(&self) {
-        let founder = self.manifest().nodes[0].clone();
-        let Ok(node) = self.find(founder.name.as_str()) else { return };
-        if founder.desired == Desired::Running {
-            node.start().await;
-        }
-        // The probe has compared name and cluster id by then: others do not count as an answer.
-        let ours = |view: &View| view.observed.status().is_some();
-        while !node.until(Duration::from_mins(1), ours).await {
-            tracing::warn!(node = %founder.name, "still not known whether its replica is of this cluster");
-        }
-        if let Err(error) = self.mark_formed().await {
-            tracing::error!(%error, "cannot save that the cluster is made; the next start finds out again");
-            return;
-        }
-        self.start_desired().await;
-    }
-
-    async fn mark_formed(&self) -> Result<(), StartError> {
-        let marked = self.edit(|manifest| {
-            manifest.formed = true;
-            Ok(())
-        });
-        marked.await.map_err(|error| StartError::Inconsistent(error.to_string()))
-    }
-
-    async fn start_desired(&self) {
+    pub(crate) async fn start_desired(&self) {
         let manifest = self.manifest();
         join_all(manifest.nodes.iter().map(|spec| async move {
             let Ok(node) = self.find(spec.name.as_str()) else { return };
@@ -515,7 +448,7 @@ impl Supervisor {
     }
 }
 
-fn server_args(command: &str, name: &NodeName, data: &DataDir) -> Vec<OsString> {
+pub(crate) fn server_args(command: &str, name: &NodeName, data: &DataDir) -> Vec<OsString> {
     let replica = data.replica(name).into_os_string();
     vec![command.into(), "--name".into(), name.as_str().into(), "--data-dir".into(), replica]
 }
@@ -527,47 +460,6 @@ fn slot_is_free(api_port: u16) -> bool {
         tracing::warn!("port {port} is taken by another process; trying the next ones");
     }
     taken.is_none()
-}
-
-/// Reads the manifest, or draws up and saves a new one where there is nothing at all.
-fn load_or_draw(setup: &Setup) -> Result<Manifest, StartError> {
-    let root = setup.data.root().display();
-    let path = setup.data.manifest();
-    let found = setup.data.found_nodes()?;
-    let Some(manifest) = Manifest::load(&path)? else {
-        if !found.is_empty() {
-            return Err(StartError::Inconsistent(format!(
-                "{root} holds directories of nodes ({}) but no cluster.json. Nothing was changed. \
-                 Put cluster.json back from a copy; or, to begin a new cluster, name another --data-dir",
-                found.join(", ")
-            )));
-        }
-        let drawn =
-            Manifest::new(setup.base_port, setup.nodes).map_err(StartError::Inconsistent)?;
-        drawn.save(&path)?;
-        tracing::info!(cluster = %drawn.cluster_id, "new cluster of {} in {root}", setup.nodes);
-        return Ok(drawn);
-    };
-    if manifest.formed && found.is_empty() {
-        return Err(StartError::Inconsistent(format!(
-            "{root} describes cluster {}, but the directory of every node is gone. Nothing was changed. \
-             Put the directories below nodes/ back; or, to begin a new cluster, name another --data-dir",
-            manifest.cluster_id
-        )));
-    }
-    if manifest.nodes.len() != usize::from(setup.nodes) || manifest.base_port != setup.base_port {
-        tracing::info!(
-            "the cluster has {} nodes from port {} on, as it was left; --nodes and --base-port matter at the first start only",
-            manifest.nodes.len(),
-            manifest.base_port
-        );
-    }
-    for stray in
-        found.iter().filter(|name| !manifest.nodes.iter().any(|n| n.name.as_str() == **name))
-    {
-        tracing::warn!("nodes/{stray} belongs to no node of this cluster; it is left alone");
-    }
-    Ok(manifest)
 }
 
 impl Shared {

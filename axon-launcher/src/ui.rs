@@ -1,13 +1,15 @@
-//! The dashboard's files: built in, from a directory, or the small page for when there is no dashboard.
+//! The dashboard's files: built in, from a directory, or the small page for when there is no
+//! dashboard.
 //!
 //! Hides *where the files come from and how long a browser may keep them*.
 //!
-//! * A name that is not a file is a page of the dashboard and gets `index.html`, except below `/_app`,
-//!   where a missing file is missing (an old page asking for what a new build no longer has).
-//! * `/_app/immutable` has names made of content and may be kept for ever; the rest is asked for again each
-//!   time, and answered with 304 while it is the same.
-//! * Pages get a fresh nonce on each answer, in their scripts and in the content security policy, so
-//!   an injected script does not run whatever slipped into a page.
+//! * A name that is not a file is a page of the dashboard and gets `index.html`, except below
+//!   `/_app`, where a missing file is missing (an old page asking for what a new build no longer
+//!   has).
+//! * `/_app/immutable` has names made of content and may be kept for ever; the rest is asked for
+//!   again each time, and answered with 304 while it is the same.
+//! * Pages get a fresh nonce on each answer, in their scripts and in the content security policy,
+//!   so an injected script does not run whatever slipped into a page.
 //! * A path from a request never leaves the directory: only plain names are looked up.
 
 use crate::problem::Problem;
