@@ -1,1 +1,3 @@
-//! To come.
+//! Conformance suites for plug-ins. Feature `testing`.
+
+pub mod transport_suite;
