@@ -5,3 +5,4 @@ pub mod dice;
 pub mod faulty_disk;
 pub mod log_suite;
 pub mod state_suite;
+pub mod transport_suite;
