@@ -101,6 +101,10 @@ impl Segment {
         let path = Name::Live(plan.id).path(plan.directory);
         let unfinished = Name::Unfinished(plan.id).path(plan.directory);
         let make = || -> io::Result<Option<Arc<dyn DiskFile>>> {
+            // Never in place of another, whatever the reason.
+            if disk.exists(&path)? {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
             if let Some(recycled) = plan.recycled {
                 disk.rename(recycled, &unfinished)?;
             } else if disk.exists(&unfinished)? {
@@ -152,7 +156,8 @@ impl Segment {
             file.read_at(&mut bytes, 0)?;
             Ok((file, bytes))
         };
-        let (file, bytes) = read().map_err(|error| StorageError::io("cannot read", &path, &error))?;
+        let (file, bytes) =
+            read().map_err(|error| StorageError::io("cannot read", &path, &error))?;
         let capacity = check_head(&path, &bytes, log_id, id)?;
         let seed = record::seed(log_id, id);
         Ok((Self { id, path, file, capacity, seed }, bytes))

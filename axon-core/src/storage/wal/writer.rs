@@ -147,19 +147,29 @@ impl Writer {
         }
     }
 
-    /// Makes everything durable, with a mark behind it, and lets go of the segment's files.
+    /// Makes the last group that was found durable, and says so, before anything relies on it.
+    ///
+    /// After a kill it may be known to the system and not to the disk. It is written once more: had
+    /// its sync failed, the system would hold it for clean, and another sync would do nothing.
+    pub(super) fn settle(&mut self, last_group: &[u8]) -> Result<()> {
+        let begin = self.offset - last_group.len() as u64;
+        self.write(last_group, begin)?;
+        self.finish()
+    }
+
+    /// Makes everything durable, with a mark behind it.
     pub(super) fn finish(&mut self) -> Result<()> {
         self.common.failure()?;
-        if let (true, Some(committed)) = (self.committed_waits, self.committed.clone()) {
-            self.stage_record(&Record::Committed(&committed))?;
-            self.committed_waits = false;
-            self.flush()?;
-        }
+        self.stage_committed()?;
+        self.flush()?;
         self.write_mark()?;
         self.sync()
     }
 
     fn stage(&mut self, change: Change) -> Result<()> {
+        if !matches!(change, Change::Committed(_)) {
+            self.stage_committed()?;
+        }
         match change {
             Change::Append(records) => {
                 for record in &records {
@@ -188,6 +198,14 @@ impl Writer {
                 self.steps.push(Step::Purge(mark.upto.0));
                 self.purged = Some(mark);
             }
+        }
+        Ok(())
+    }
+
+    fn stage_committed(&mut self) -> Result<()> {
+        if let (true, Some(committed)) = (self.committed_waits, self.committed.clone()) {
+            self.stage_record(&Record::Committed(&committed))?;
+            self.committed_waits = false;
         }
         Ok(())
     }
@@ -265,19 +283,8 @@ impl Writer {
         if self.group.is_empty() {
             return Ok(());
         }
-        if let (true, Some(committed)) = (self.committed_waits, &self.committed) {
-            let record = Record::Committed(committed);
-            if self.fits(record.file_bytes()) {
-                self.group.push(&record);
-                self.committed_waits = false;
-            }
-        }
-        let bytes = self.group.seal(self.durable);
-        self.segment
-            .file
-            .write_at(bytes, self.offset)
-            .map_err(|error| StorageError::io("cannot write", &self.segment.path, &error))?;
-        let written = bytes.len() as u64;
+        let written = self.group.len() as u64;
+        self.write_group()?;
         self.sync()?;
         self.offset += written;
         self.durable = Position { segment: self.segment.id, offset: self.offset };
@@ -311,9 +318,19 @@ impl Writer {
 
     fn write_mark(&mut self) -> Result<()> {
         self.group.begin(self.segment.seed, self.tail.next);
-        let written = self.segment.file.write_at(self.group.seal(self.durable), self.offset);
+        let written = self.write_group();
         self.group.clear();
         self.rested = true;
+        written
+    }
+
+    fn write_group(&mut self) -> Result<()> {
+        self.group.seal(self.durable);
+        self.write(self.group.bytes(), self.offset)
+    }
+
+    fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let written = self.segment.file.write_at(bytes, offset);
         written.map_err(|error| StorageError::io("cannot write", &self.segment.path, &error))
     }
 
