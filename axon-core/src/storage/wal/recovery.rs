@@ -232,7 +232,8 @@ impl Replay {
                 let reason = "its entries do not follow those before it";
                 return Err(segment.corrupt(offset as u64, reason));
             }
-            // A mark alone is no group: what is written next takes its place.
+            // A mark alone is no group: what is written next takes its place. (It lies where a sector
+            // begins, mostly behind the end, where only the search for proof finds it.)
             if group.records.is_empty() {
                 return Ok(end());
             }

@@ -163,6 +163,11 @@ impl Segment {
         Ok((Self { id, path, file, capacity, seed }, bytes))
     }
 
+    /// Reports whether there is room for a mark at `offset`.
+    pub(super) fn fits_mark(&self, offset: u64) -> bool {
+        offset + record::MARK_BYTES as u64 <= self.capacity
+    }
+
     /// Says that what lies at `offset` is not what was written there.
     pub(super) fn corrupt(&self, offset: u64, reason: &str) -> StorageError {
         corrupt(&self.path, offset, reason)

@@ -7,14 +7,14 @@
 //! * the index learns of a group after its sync;
 //! * a segment begins with the purge mark, the vote and what is committed, so that older ones are
 //!   not needed for them;
-//! * behind the last group of a segment there is always room for a mark;
+//! * behind the last group of a segment there is always a sector left for a mark;
 //! * after a failure nothing is written any more.
 
 use super::index::{Slot, Tail};
 use super::record::{self, Group, MARK_BYTES, Record};
 use super::segment::{HEAD_BYTES, Segment};
 use super::supply::Job;
-use super::{Common, Position, write_lock};
+use super::{Common, Position, whole_sectors, write_lock};
 use crate::error::StorageError;
 use crate::runtime::{self, WorkerQueue};
 use crate::storage::{Completion, LogRecord, PurgeMark, Result};
@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 /// A group is written when it has grown to this.
 pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
+const BLOCK_BYTES: u64 = 4 << 10;
 
 /// One call, as it waits for the writer.
 pub(super) struct Request {
@@ -163,6 +164,8 @@ impl Writer {
         self.stage_committed()?;
         self.flush()?;
         self.write_mark()?;
+        // Many disks lose 4 KiB at a time: once more, in the next block.
+        self.write_mark_at(self.offset.next_multiple_of(BLOCK_BYTES))?;
         self.sync()
     }
 
@@ -240,10 +243,10 @@ impl Writer {
         Ok(self.group.push(record))
     }
 
-    /// Reports whether the segment has room for `bytes` more, and for a mark.
+    /// Reports whether the segment has room for `bytes` more, and for a mark behind them.
     fn fits(&self, bytes: usize) -> bool {
-        let group = self.group.len().max(MARK_BYTES) + bytes + MARK_BYTES;
-        self.offset + group as u64 <= self.segment.capacity
+        let group = self.group.len().max(MARK_BYTES) + bytes;
+        self.segment.fits_mark(whole_sectors(self.offset + group as u64))
     }
 
     fn misused(&self, reason: String) -> StorageError {
@@ -262,9 +265,10 @@ impl Writer {
         ];
         let head = head.iter().flatten();
         let carried: usize = head.clone().map(Record::file_bytes).sum();
-        let needed = HEAD_BYTES as usize + MARK_BYTES + carried + bytes + MARK_BYTES;
+        let group = (MARK_BYTES + carried + bytes) as u64;
+        let needed = whole_sectors(HEAD_BYTES + group) + MARK_BYTES as u64;
 
-        let next = Arc::new(self.common.supply.take_after(&self.segment, needed as u64)?);
+        let next = Arc::new(self.common.supply.take_after(&self.segment, needed)?);
         self.offset = HEAD_BYTES;
         self.segment = Arc::clone(&next);
         self.group.begin(next.seed, self.tail.next);
@@ -284,7 +288,8 @@ impl Writer {
             return Ok(());
         }
         let written = self.group.len() as u64;
-        self.write_group()?;
+        self.group.seal(self.durable);
+        self.write(self.group.bytes(), self.offset)?;
         self.sync()?;
         self.offset += written;
         self.durable = Position { segment: self.segment.id, offset: self.offset };
@@ -316,17 +321,23 @@ impl Writer {
         self.common.counters().count(entries, written);
     }
 
+    /// Writes a mark into the next sector: whatever becomes of the one in which the last group ends,
+    /// the mark says that there was more.
     fn write_mark(&mut self) -> Result<()> {
-        self.group.begin(self.segment.seed, self.tail.next);
-        let written = self.write_group();
-        self.group.clear();
+        self.write_mark_at(whole_sectors(self.offset))?;
         self.rested = true;
-        written
+        Ok(())
     }
 
-    fn write_group(&mut self) -> Result<()> {
+    fn write_mark_at(&mut self, offset: u64) -> Result<()> {
+        if !self.segment.fits_mark(offset) {
+            return Ok(());
+        }
+        self.group.begin(self.segment.seed, self.tail.next);
         self.group.seal(self.durable);
-        self.write(self.group.bytes(), self.offset)
+        let written = self.write(self.group.bytes(), offset);
+        self.group.clear();
+        written
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
