@@ -151,16 +151,30 @@ impl Index {
     /// Removes the oldest segments as far as nothing in them is needed.
     pub(super) fn drop_purged(&mut self) -> Vec<Arc<Segment>> {
         let mut dropped = Vec::new();
-        // Without a purge mark, the first segment of a log has to be there: its absence is damage.
-        while let (true, Some(purged)) = (self.segments.len() > 1, self.tail.purged) {
-            match self.segments.front() {
-                Some(oldest) if oldest.live(Some(purged)).is_empty() => {
-                    dropped.extend(self.segments.pop_front().map(|oldest| oldest.segment));
-                }
-                _ => break,
-            }
+        // Otherwise a log without its first segments could not be told from a damaged one.
+        if !self.is_whole() {
+            return dropped;
+        }
+        let purged = self.tail.purged;
+        let unneeded = |oldest: &mut Indexed| oldest.live(purged).is_empty();
+        while self.segments.len() > 1
+            && let Some(oldest) = self.segments.pop_front_if(unneeded)
+        {
+            dropped.push(oldest.segment);
         }
         dropped
+    }
+
+    /// Reports whether the entries begin right after a purge mark.
+    pub(super) fn is_whole(&self) -> bool {
+        let Tail { purged: Some(purged), next } = self.tail else { return false };
+        let first = purged.saturating_add(1);
+        match next {
+            Some(next) if next > first => {
+                self.first() == Some(first) && self.last() == Some(next - 1)
+            }
+            _ => true,
+        }
     }
 
     /// The oldest segment.

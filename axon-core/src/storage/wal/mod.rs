@@ -197,9 +197,7 @@ impl Wal {
         let LogState { vote, purged, committed, .. } = found.state.clone();
         let start = Start { segment, offset, tail, vote, purged, committed };
         let mut writer = Writer::new(Arc::clone(&common), jobs, start);
-        // After a kill the last group may be known to the system and not to the disk: it is made
-        // durable, and said to be, before anything relies on it.
-        writer.finish().inspect_err(|_| common.supply.stop())?;
+        writer.settle(&found.last_group).inspect_err(|_| common.supply.stop())?;
         let shared = start_writer(common, writer);
         Ok(Self { shared, opened: found.state })
     }

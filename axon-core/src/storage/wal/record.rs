@@ -284,8 +284,8 @@ impl Group {
         (at, bytes)
     }
 
-    /// Completes the group and returns its bytes; everything below `durable` is durable.
-    pub(super) fn seal(&mut self, durable: Position) -> &[u8] {
+    /// Completes the group; everything below `durable` is durable.
+    pub(super) fn seal(&mut self, durable: Position) {
         let mark = Mark {
             durable,
             next: self.next,
@@ -295,6 +295,10 @@ impl Group {
         let mut head = Vec::with_capacity(MARK_BYTES);
         encode(&Record::Mark(mark), self.seed, &mut head);
         self.bytes[..MARK_BYTES].copy_from_slice(&head);
+    }
+
+    /// The bytes of the group, once it is sealed.
+    pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
@@ -423,7 +427,8 @@ mod tests {
             group.push(&Record::Entry { index: 7, payload: &[7; 38] });
             group.push(&Record::Entry { index: 8, payload: &[8; 38] });
             let durable = Position { segment: 1, offset: 512 };
-            let whole = group.seal(durable).to_vec();
+            group.seal(durable);
+            let whole = group.bytes().to_vec();
             prop_assert_eq!(whole.len(), 160);
             let mut flipped = whole.clone();
             flipped[at] ^= 1 << bit;
@@ -442,7 +447,8 @@ mod tests {
             for index in 1..=2 {
                 group.push(&Record::Entry { index, payload: &[payload; 600] });
             }
-            group.seal(Position { segment: 1, offset: 512 }).to_vec()
+            group.seal(Position { segment: 1, offset: 512 });
+            group.bytes().to_vec()
         };
         let (old, new) = (group(b'a'), group(b'b'));
         let second = MARK_BYTES + padded(HEADER_BYTES + 8 + 600);

@@ -37,6 +37,8 @@ pub(super) struct Recovered {
     pub segment: Arc<Segment>,
     /// Where in that segment.
     pub offset: u64,
+    /// Its last group, if it has one: the only one that may not be durable.
+    pub last_group: Vec<u8>,
     /// Files to be used.
     pub stock: Stock,
     /// Files to be removed.
@@ -72,7 +74,8 @@ pub(super) fn recover(
         index: replay.index,
         segment: end.segment,
         offset: end.offset,
-        stock: Stock { next, spares },
+        last_group: replay.last_group,
+        stock: Stock { next, spares, taken: 0 },
         leftovers,
         torn: replay.torn,
     })
@@ -134,6 +137,8 @@ fn keep_spares(
 /// Where the log ends, as far as the segments up to now say.
 struct End {
     segment: Arc<Segment>,
+    /// Where the last group begins.
+    last: usize,
     offset: u64,
 }
 
@@ -161,6 +166,7 @@ struct Replay {
     /// The log has ended in an earlier segment.
     ended: bool,
     torn: Option<(PathBuf, u64)>,
+    last_group: Vec<u8>,
     /// Segments behind the end, in order.
     unused: Vec<Segment>,
 }
@@ -190,6 +196,7 @@ impl Replay {
         self.index.add_segment(Arc::clone(&segment));
         let end = self.groups(&segment, bytes, oldest)?;
         end.refute(bytes, end.offset as usize, seed)?;
+        self.last_group = bytes[end.last..end.offset as usize].to_vec();
         // Only the first segment of a log can be without a group and yet have followers.
         if end.offset == HEAD_BYTES && oldest && segment.id != 1 {
             return Err(segment.corrupt(HEAD_BYTES, "the segment before it is missing"));
@@ -200,11 +207,11 @@ impl Replay {
 
     /// Takes in the groups of a segment; returns where they end.
     fn groups(&mut self, segment: &Arc<Segment>, bytes: &[u8], oldest: bool) -> Result<End> {
-        let mut offset = HEAD_BYTES as usize;
+        let (mut last, mut offset) = (HEAD_BYTES as usize, HEAD_BYTES as usize);
         loop {
             let first = offset == HEAD_BYTES as usize;
             let here = Position { segment: segment.id, offset: offset as u64 };
-            let end = || End { segment: Arc::clone(segment), offset: offset as u64 };
+            let end = || End { segment: Arc::clone(segment), last, offset: offset as u64 };
             let group = match record::decode_group(bytes, offset, segment.seed) {
                 Ok(group) => group,
                 Err((at, Damage::Newer(found))) => return Err(newer(segment, at, found)),
@@ -225,14 +232,15 @@ impl Replay {
                 let reason = "its entries do not follow those before it";
                 return Err(segment.corrupt(offset as u64, reason));
             }
-            // A mark alone is no group: what is written next takes its place.
+            // A mark alone is no group: what is written next takes its place. (It lies where a sector
+            // begins, mostly behind the end, where only the search for proof finds it.)
             if group.records.is_empty() {
                 return Ok(end());
             }
             for (at, found) in &group.records {
                 self.record(segment, *at, found)?;
             }
-            offset = group.end;
+            (last, offset) = (offset, group.end);
         }
     }
 
@@ -260,15 +268,8 @@ impl Replay {
 
     /// Checks that the entries begin after the purge mark, or at the log's beginning.
     fn check_run(&self, newest: &Segment) -> Result<()> {
-        let tail = self.index.tail();
         let oldest = self.index.oldest().unwrap_or(newest);
-        let whole = match (tail.purged, tail.next) {
-            (None, _) => oldest.id == 1,
-            (Some(purged), Some(next)) if next > purged.saturating_add(1) => {
-                self.index.first() == Some(purged + 1) && self.index.last() == Some(next - 1)
-            }
-            _ => true,
-        };
+        let whole = oldest.id == 1 || self.index.is_whole();
         let missing = || oldest.corrupt(0, "the segment before it is missing");
         if whole { Ok(()) } else { Err(missing()) }
     }

@@ -101,6 +101,10 @@ impl Segment {
         let path = Name::Live(plan.id).path(plan.directory);
         let unfinished = Name::Unfinished(plan.id).path(plan.directory);
         let make = || -> io::Result<Option<Arc<dyn DiskFile>>> {
+            // Never in place of another, whatever the reason.
+            if disk.exists(&path)? {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
             if let Some(recycled) = plan.recycled {
                 disk.rename(recycled, &unfinished)?;
             } else if disk.exists(&unfinished)? {
@@ -157,6 +161,11 @@ impl Segment {
         let capacity = check_head(&path, &bytes, log_id, id)?;
         let seed = record::seed(log_id, id);
         Ok((Self { id, path, file, capacity, seed }, bytes))
+    }
+
+    /// Reports whether there is room for a mark at `offset`.
+    pub(super) fn fits_mark(&self, offset: u64) -> bool {
+        offset + record::MARK_BYTES as u64 <= self.capacity
     }
 
     /// Says that what lies at `offset` is not what was written there.

@@ -4,6 +4,7 @@
 //! late, the writer waits for it or makes it itself. Invariants:
 //!
 //! * one segment is ready or being made, and at most `spare_segments` files wait to be used again;
+//! * a segment is made once: never again when the writer may be using it;
 //! * a purged file has lost its name, durably, before anything is written into it: no crash leaves
 //!   a file with an old name and a new head;
 //! * a preparation that fails is no fault yet: only when the writer needs it and fails too.
@@ -49,6 +50,8 @@ pub(super) struct Stock {
     /// Ready to be written.
     pub next: Option<Segment>,
     pub spares: Vec<Spare>,
+    /// The last segment that was handed out: a job to prepare it comes too late.
+    pub taken: u64,
 }
 
 impl Stock {
@@ -80,6 +83,8 @@ impl Supply {
                 return;
             }
             let result = match job {
+                // The writer did not wait: a second preparation would replace the segment in use.
+                Job::PrepareAfter { id, .. } if stock.taken > id => Ok(()),
                 Job::PrepareAfter { id, capacity } => {
                     let capacity = self.config.capacity_after(capacity);
                     self.prepare(&mut stock, id + 1, capacity)
@@ -102,6 +107,7 @@ impl Supply {
             self.prepare(&mut stock, id, capacity.max(super::whole_sectors(needed)))?;
         }
         let next = stock.next.take();
+        stock.taken = id;
         self.bytes.store(stock.bytes(), Ordering::Relaxed);
         match next {
             Some(next) if next.capacity < needed => {

@@ -7,14 +7,14 @@
 //! * the index learns of a group after its sync;
 //! * a segment begins with the purge mark, the vote and what is committed, so that older ones are
 //!   not needed for them;
-//! * behind the last group of a segment there is always room for a mark;
+//! * behind the last group of a segment there is always a sector left for a mark;
 //! * after a failure nothing is written any more.
 
 use super::index::{Slot, Tail};
 use super::record::{self, Group, MARK_BYTES, Record};
 use super::segment::{HEAD_BYTES, Segment};
 use super::supply::Job;
-use super::{Common, Position, write_lock};
+use super::{Common, Position, whole_sectors, write_lock};
 use crate::error::StorageError;
 use crate::runtime::{self, WorkerQueue};
 use crate::storage::{Completion, LogRecord, PurgeMark, Result};
@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 /// A group is written when it has grown to this.
 pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
+const BLOCK_BYTES: u64 = 4 << 10;
 
 /// One call, as it waits for the writer.
 pub(super) struct Request {
@@ -147,19 +148,31 @@ impl Writer {
         }
     }
 
-    /// Makes everything durable, with a mark behind it, and lets go of the segment's files.
+    /// Makes the last group that was found durable, and says so, before anything relies on it.
+    ///
+    /// After a kill it may be known to the system and not to the disk. It is written once more: had
+    /// its sync failed, the system would hold it for clean, and another sync would do nothing.
+    pub(super) fn settle(&mut self, last_group: &[u8]) -> Result<()> {
+        let begin = self.offset - last_group.len() as u64;
+        self.write(last_group, begin)?;
+        self.finish()
+    }
+
+    /// Makes everything durable, with a mark behind it.
     pub(super) fn finish(&mut self) -> Result<()> {
         self.common.failure()?;
-        if let (true, Some(committed)) = (self.committed_waits, self.committed.clone()) {
-            self.stage_record(&Record::Committed(&committed))?;
-            self.committed_waits = false;
-            self.flush()?;
-        }
+        self.stage_committed()?;
+        self.flush()?;
         self.write_mark()?;
+        // Many disks lose 4 KiB at a time: once more, in the next block.
+        self.write_mark_at(self.offset.next_multiple_of(BLOCK_BYTES))?;
         self.sync()
     }
 
     fn stage(&mut self, change: Change) -> Result<()> {
+        if !matches!(change, Change::Committed(_)) {
+            self.stage_committed()?;
+        }
         match change {
             Change::Append(records) => {
                 for record in &records {
@@ -188,6 +201,14 @@ impl Writer {
                 self.steps.push(Step::Purge(mark.upto.0));
                 self.purged = Some(mark);
             }
+        }
+        Ok(())
+    }
+
+    fn stage_committed(&mut self) -> Result<()> {
+        if let (true, Some(committed)) = (self.committed_waits, self.committed.clone()) {
+            self.stage_record(&Record::Committed(&committed))?;
+            self.committed_waits = false;
         }
         Ok(())
     }
@@ -222,10 +243,10 @@ impl Writer {
         Ok(self.group.push(record))
     }
 
-    /// Reports whether the segment has room for `bytes` more, and for a mark.
+    /// Reports whether the segment has room for `bytes` more, and for a mark behind them.
     fn fits(&self, bytes: usize) -> bool {
-        let group = self.group.len().max(MARK_BYTES) + bytes + MARK_BYTES;
-        self.offset + group as u64 <= self.segment.capacity
+        let group = self.group.len().max(MARK_BYTES) + bytes;
+        self.segment.fits_mark(whole_sectors(self.offset + group as u64))
     }
 
     fn misused(&self, reason: String) -> StorageError {
@@ -244,9 +265,10 @@ impl Writer {
         ];
         let head = head.iter().flatten();
         let carried: usize = head.clone().map(Record::file_bytes).sum();
-        let needed = HEAD_BYTES as usize + MARK_BYTES + carried + bytes + MARK_BYTES;
+        let group = (MARK_BYTES + carried + bytes) as u64;
+        let needed = whole_sectors(HEAD_BYTES + group) + MARK_BYTES as u64;
 
-        let next = Arc::new(self.common.supply.take_after(&self.segment, needed as u64)?);
+        let next = Arc::new(self.common.supply.take_after(&self.segment, needed)?);
         self.offset = HEAD_BYTES;
         self.segment = Arc::clone(&next);
         self.group.begin(next.seed, self.tail.next);
@@ -265,19 +287,9 @@ impl Writer {
         if self.group.is_empty() {
             return Ok(());
         }
-        if let (true, Some(committed)) = (self.committed_waits, &self.committed) {
-            let record = Record::Committed(committed);
-            if self.fits(record.file_bytes()) {
-                self.group.push(&record);
-                self.committed_waits = false;
-            }
-        }
-        let bytes = self.group.seal(self.durable);
-        self.segment
-            .file
-            .write_at(bytes, self.offset)
-            .map_err(|error| StorageError::io("cannot write", &self.segment.path, &error))?;
-        let written = bytes.len() as u64;
+        let written = self.group.len() as u64;
+        self.group.seal(self.durable);
+        self.write(self.group.bytes(), self.offset)?;
         self.sync()?;
         self.offset += written;
         self.durable = Position { segment: self.segment.id, offset: self.offset };
@@ -309,11 +321,27 @@ impl Writer {
         self.common.counters().count(entries, written);
     }
 
+    /// Writes a mark into the next sector: whatever becomes of the one in which the last group ends,
+    /// the mark says that there was more.
     fn write_mark(&mut self) -> Result<()> {
-        self.group.begin(self.segment.seed, self.tail.next);
-        let written = self.segment.file.write_at(self.group.seal(self.durable), self.offset);
-        self.group.clear();
+        self.write_mark_at(whole_sectors(self.offset))?;
         self.rested = true;
+        Ok(())
+    }
+
+    fn write_mark_at(&mut self, offset: u64) -> Result<()> {
+        if !self.segment.fits_mark(offset) {
+            return Ok(());
+        }
+        self.group.begin(self.segment.seed, self.tail.next);
+        self.group.seal(self.durable);
+        let written = self.write(self.group.bytes(), offset);
+        self.group.clear();
+        written
+    }
+
+    fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let written = self.segment.file.write_at(bytes, offset);
         written.map_err(|error| StorageError::io("cannot write", &self.segment.path, &error))
     }
 
