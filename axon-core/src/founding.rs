@@ -74,6 +74,7 @@ pub(crate) fn init(config: &Config) -> Result<ClusterId, Error> {
         });
         return Err(mismatch(path, format!("it already holds {held}; nothing was changed")));
     }
+    DataDir::check_vacant(path)?;
     let directory = DataDir::lock(path)?;
     let identity = founder(config, wanted);
     make(&directory, &identity, config)?;
@@ -92,7 +93,7 @@ fn founder(config: &Config, wanted: Option<ClusterId>) -> Identity {
 
 /// Creates log and state, then the identity that proves that they were there.
 fn make(directory: &DataDir, identity: &Identity, config: &Config) -> Result<(), Error> {
-    directory.clear_unfinished()?;
+    directory.begin_making()?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     Wal::create(&disk, &directory.log_path(), identity.log_id, wal_config())?;
     drop(RedbState::create(disk, directory.path(), config.state_cache_bytes)?);
@@ -106,13 +107,16 @@ fn wal_config() -> WalConfig {
 /// Refuses what can be refused without touching the disk or the network.
 pub(crate) fn check_before_touching(config: &Config) -> Result<(), Error> {
     let Some(path) = &config.data_dir else { return Ok(()) };
-    if config.origin == Origin::Resume && !DataDir::holds_replica(path) {
+    if DataDir::holds_replica(path) {
+        return Ok(());
+    }
+    if config.origin == Origin::Resume {
         return Err(mismatch(
             path,
             "it holds no replica: make a cluster with `init`, or name members to join",
         ));
     }
-    Ok(())
+    Ok(DataDir::check_vacant(path)?)
 }
 
 /// The transport that `config` asks for.

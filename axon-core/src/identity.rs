@@ -3,14 +3,16 @@
 //! ```text
 //! lock       held while a process uses the directory; names the holder
 //! joining    a newcomer's nonce, from before it first asks for an id until it has one
+//! making     says that log and state are being made; gone once the identity is there
 //! identity   cluster id, node id, name, log id, origin
 //! log/       the write-ahead log; each segment repeats the log id
 //! state.redb the base of the state
 //! ```
 //!
 //! The identity is written last, after its log and state are durable. So an identity proves that
-//! its log was there, and a log that is missing, or another's, is refused; while a directory without
-//! an identity holds nothing that was ever acknowledged, and its making is begun again.
+//! its log was there, and a log that is missing, or another's, is refused. A directory without an
+//! identity is one whose making was interrupted, which `making` proves, and is begun again; or it is
+//! empty; or it is none of Axon's business, and is refused and left alone.
 
 use crate::codec::{self, DecodeError};
 use crate::error::StorageError;
@@ -22,6 +24,9 @@ use std::path::{Path, PathBuf};
 
 const IDENTITY_MAGIC: [u8; 8] = *b"AXONIDv1";
 const JOINING_MAGIC: [u8; 8] = *b"AXONJOv1";
+/// What may lie in a directory in which no replica was made yet.
+const VACANT: [&str; 5] = ["lock", "joining", "joining.new", "identity.new", "lost+found"];
+
 /// The newest format of both files.
 const FORMAT: u32 = 1;
 
@@ -56,6 +61,38 @@ impl DataDir {
     /// Reports whether `path` holds a replica, without changing anything.
     pub(crate) fn holds_replica(path: &Path) -> bool {
         path.join("identity").exists()
+    }
+
+    /// Checks that a replica may be made in `path`: it is missing, empty, or its making was
+    /// interrupted. Changes nothing.
+    pub(crate) fn check_vacant(path: &Path) -> Result<(), StorageError> {
+        let names = match fs::read_dir(path) {
+            Ok(entries) => entries
+                .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+                .collect::<io::Result<Vec<_>>>(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => Err(error),
+        };
+        let names = names.map_err(|error| StorageError::io("cannot read", path, &error))?;
+        let refuse = |reason: String| {
+            Err(StorageError::Mismatch { path: path.display().to_string(), reason })
+        };
+        if names.iter().any(|name| name == "making") {
+            return Ok(());
+        }
+        if names.iter().any(|name| name == "log" || name == "state.redb") {
+            return refuse(
+                "it holds a replica's log or state but not its identity: put the file `identity` \
+                 back, or empty the directory and let the replica join as a new one"
+                    .into(),
+            );
+        }
+        match names.iter().find(|name| !VACANT.contains(&name.as_str())) {
+            Some(name) => {
+                refuse(format!("it is not empty, it holds {name}: choose an empty directory"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Creates `path` if need be, and keeps every other process out of it.
@@ -108,10 +145,11 @@ impl DataDir {
     /// Writes the identity, durably, once.
     pub(crate) fn write_identity(&self, identity: &Identity) -> Result<(), StorageError> {
         self.write("identity", IDENTITY_MAGIC, identity)?;
-        let joining = self.path.join("joining");
-        if joining.exists() {
-            fs::remove_file(&joining)
-                .map_err(|error| StorageError::io("cannot remove", &joining, &error))?;
+        for done in ["joining", "making"].map(|name| self.path.join(name)) {
+            if done.exists() {
+                fs::remove_file(&done)
+                    .map_err(|error| StorageError::io("cannot remove", &done, &error))?;
+            }
         }
         Ok(())
     }
@@ -125,8 +163,12 @@ impl DataDir {
         Ok(fresh)
     }
 
-    /// Removes what an unfinished creation left: a log or state without an identity.
-    pub(crate) fn clear_unfinished(&self) -> Result<(), StorageError> {
+    /// Says durably that log and state are being made, and removes what an interrupted making left.
+    pub(crate) fn begin_making(&self) -> Result<(), StorageError> {
+        let making = self.path.join("making");
+        File::create(&making)
+            .map_err(|error| StorageError::io("cannot create", &making, &error))?;
+        sync_dir(&self.path)?;
         let log = self.log_path();
         if log.exists() {
             fs::remove_dir_all(&log)
@@ -265,6 +307,31 @@ mod tests {
             fs::write(&path, &good[..len]).unwrap();
             assert!(data.identity().is_err(), "cut at {len} went unnoticed");
         }
+    }
+
+    #[test]
+    fn only_an_empty_or_interrupted_directory_is_vacant() {
+        let dir = tempfile::tempdir().unwrap();
+        DataDir::check_vacant(&dir.path().join("missing")).unwrap();
+        let data = DataDir::lock(dir.path()).unwrap();
+        data.nonce(5).unwrap();
+        DataDir::check_vacant(dir.path()).unwrap();
+
+        fs::create_dir(dir.path().join("log")).unwrap();
+        let refused = DataDir::check_vacant(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains("identity"), "a log is never wiped: {refused}");
+
+        fs::write(dir.path().join("making"), "").unwrap();
+        DataDir::check_vacant(dir.path()).unwrap();
+        data.begin_making().unwrap();
+        assert!(!dir.path().join("log").exists(), "an interrupted making is begun again");
+        data.write_identity(&identity()).unwrap();
+        assert!(!dir.path().join("making").exists());
+
+        let foreign = tempfile::tempdir().unwrap();
+        fs::write(foreign.path().join("thesis.tex"), "").unwrap();
+        let refused = DataDir::check_vacant(foreign.path()).unwrap_err().to_string();
+        assert!(refused.contains("thesis.tex"), "{refused}");
     }
 
     #[test]
