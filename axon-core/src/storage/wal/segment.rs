@@ -120,12 +120,12 @@ impl Segment {
             disk.sync_dir(plan.directory)?;
             Ok(Some(file))
         };
-        let made = make();
-        if !matches!(made, Ok(Some(_))) {
+        let outcome = make();
+        if !matches!(outcome, Ok(Some(_))) {
             // Gives the space back; if that fails too, the next open removes the file.
             let _ = disk.remove(&unfinished);
         }
-        let file = made.map_err(|error| StorageError::io("cannot prepare", &path, &error))?;
+        let file = outcome.map_err(|error| StorageError::io("cannot prepare", &path, &error))?;
         let (id, capacity) = (plan.id, plan.capacity);
         let seed = record::seed(plan.log_id, id);
         Ok(file.map(|file| Self { id, path, file, capacity, seed }))
