@@ -465,7 +465,7 @@ mod tests {
         let mut bytes = vec![];
         encode(&Record::Vote(b"v"), 9, &mut bytes);
         bytes[COUNTED_FROM + 1] = 2;
-        let checksum = crc32c::crc32c_append(9, &bytes[CHECKED_FROM..HEADER_BYTES + 1]);
+        let checksum = crc32c::crc32c_append(9, &bytes[CHECKED_FROM..=HEADER_BYTES]);
         bytes[..CHECKED_FROM].copy_from_slice(&checksum.to_le_bytes());
         assert_eq!(decode(&bytes, 9), Err(Damage::Newer(2)));
     }
