@@ -88,7 +88,7 @@ fn append(criterion: &mut Criterion) {
     for entries in [1, 16, 64, 256, 1024] {
         let directory = directory();
         let mut appender = Appender::new(&directory.path().join("log"), 400_000);
-        let (mut cpu, mut appended) = (Duration::ZERO, 0);
+        let (mut cpu, mut total) = (Duration::ZERO, 0);
         group.throughput(Throughput::Elements(entries));
         group.bench_function(BenchmarkId::from_parameter(entries), |bencher| {
             bencher.iter_custom(|iterations| {
@@ -96,13 +96,13 @@ fn append(criterion: &mut Criterion) {
                 for _ in 0..iterations {
                     appender.append(entries);
                 }
-                appended += iterations * entries;
+                total += iterations * entries;
                 cpu += cpu_time().saturating_sub(cpu_begun);
                 begun.elapsed()
             });
         });
-        if appended > 0 {
-            let each = cpu.as_secs_f64() * 1e6 / appended as f64;
+        if total > 0 {
+            let each = cpu.as_secs_f64() * 1e6 / total as f64;
             let metrics = appender.log.metrics();
             let mean = metrics.sync_micros / metrics.syncs.max(1);
             println!(
