@@ -5,7 +5,9 @@
 //!
 //! * an entry that is not yet durable is in the cache, so the store is only asked for what it has;
 //! * `durable` never exceeds what this replica's own log holds of the present history: it falls
-//!   with a truncation at once, and rises only by appends made since.
+//!   with a truncation at once, and rises only by appends made since. (It is 0 before the first
+//!   entry, too, which has index 0. No checkpoint stands there: a founder applies it once its own
+//!   log is durable, and whoever joins has more than that to apply at once.)
 
 use super::entry;
 use super::{Entry, LogId, TypeConfig, Vote};
