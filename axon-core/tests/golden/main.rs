@@ -31,6 +31,7 @@ macro_rules! stories {
 
 stories! {
     a_dead_member_is_replaced_under_its_name
+    a_deposed_leader_refuses_linearizable_reads
     a_follower_forwards_writes
     a_learner_is_promoted_when_it_has_caught_up
     a_lost_answer_is_applied_once
@@ -39,4 +40,5 @@ stories! {
     a_removal_that_would_lose_the_quorum_is_refused
     a_replica_resumes_where_it_was_killed
     leadership_moves_when_asked
+    quorum_loss_is_answered_at_once
 }
