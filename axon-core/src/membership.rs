@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::raft::change::{ChangeMembers, change_membership};
 use crate::raft::engine::{Change, Engine};
 use crate::raft::message::{Announcement, JoinRequest, Reply, Request};
+use crate::runtime;
 use crate::types::{Member, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,6 +27,9 @@ use tokio::sync::mpsc;
 const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a replica compares what the membership says of it with the truth.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a member asks whether it still is one. A leader stops talking to who was removed, and a
+/// replica that hears nothing keeps the leader and the membership that it knew.
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(2);
 /// A learner this close behind, in entries, becomes a voter.
 const PROMOTION_LAG_MAX: u64 = 1_000;
 /// How long leadership may take to move.
@@ -266,6 +270,7 @@ pub(crate) async fn announce(
 ) -> NodeId {
     let id = engine.id();
     let announcement = Announcement { id, nonce, member };
+    let mut confirmed = runtime::now();
     loop {
         tokio::time::sleep(ANNOUNCE_INTERVAL).await;
         let members = engine.members();
@@ -275,11 +280,16 @@ pub(crate) async fn announce(
                 Request::Announce(announcement.clone())
             }
             Some((_, _, false)) if promotes && engine.leader().is_some() => Request::Promote(id),
-            Some(_) if engine.leader().is_some() => continue,
+            Some(_) if engine.leads() => continue,
+            Some(_) if engine.leader().is_some() && confirmed.elapsed() < CONFIRM_INTERVAL => {
+                continue;
+            }
             _ => Request::Announce(announcement.clone()),
         };
-        if let Reply::Removed = ask_leader(&engine, &request, &knock_at).await {
-            return id;
+        match ask_leader(&engine, &request, &knock_at).await {
+            Reply::Removed => return id,
+            Reply::Done => confirmed = runtime::now(),
+            _ => {}
         }
     }
 }

@@ -38,7 +38,9 @@ stories! {
     a_newcomer_joins_through_any_member
     a_put_survives_the_leader_that_acknowledged_it
     a_removal_that_would_lose_the_quorum_is_refused
+    a_removed_member_is_told_and_disturbs_nobody
     a_replica_resumes_where_it_was_killed
+    leadership_moves_before_the_leader_is_removed
     leadership_moves_when_asked
     quorum_loss_is_answered_at_once
 }
