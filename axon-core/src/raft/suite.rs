@@ -161,7 +161,7 @@ impl RaftStateMachine<TypeConfig> for AnyMachine {
         let mut next = self.machine.applied_state().await?.0.map(|last| last.index + 1);
         let mut whole = Vec::new();
         for item in entries.try_collect::<Vec<EntryResponder<TypeConfig>>>().await? {
-            let LogId { leader_id, index } = item.0.log_id.clone();
+            let LogId { leader_id, index } = item.0.log_id;
             let missing = next.unwrap_or(index)..index;
             whole.extend(missing.map(|index| {
                 let log_id = LogId::new(leader_id, index);
