@@ -112,19 +112,19 @@ impl Log {
         self.tail().last.as_ref().map_or(0, |last| last.index)
     }
 
-    /// The highest index that may be purged so that about `bytes` of log remain.
+    /// The highest index that may be purged so that about `bytes` of log remain; 0 when there are
+    /// no more. It stands until the purge is done, which may be refused for want of a checkpoint.
     pub(crate) fn purgeable(&self, bytes: u64) -> u64 {
-        let mut tail = self.tail();
-        let total = self.shared.store.metrics().disk_bytes;
+        let tail = self.tail();
+        let total: u64 = tail.runs.iter().map(|(_, size)| size).sum();
         let mut excess = total.saturating_sub(bytes);
         let mut upto = 0;
-        while let Some(&(index, size)) = tail.runs.front() {
-            if excess < size {
+        for (index, size) in &tail.runs {
+            if excess < *size {
                 break;
             }
             excess -= size;
-            upto = index;
-            tail.runs.pop_front();
+            upto = *index;
         }
         upto
     }
@@ -385,6 +385,9 @@ impl RaftLogStorage<TypeConfig> for Log {
             while tail.cache.front().is_some_and(|oldest| oldest.entry.log_id.index <= log_id.index)
             {
                 tail.cache_bytes -= tail.cache.pop_front().map_or(0, |oldest| oldest.bytes);
+            }
+            while tail.runs.front().is_some_and(|(last, _)| *last <= log_id.index) {
+                tail.runs.pop_front();
             }
             tail.last = tail.last.max(Some(log_id));
             tail.purged = Some(log_id);
