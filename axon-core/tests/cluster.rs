@@ -53,7 +53,7 @@ async fn restart(config: Config) -> Cluster {
 async fn converge(cluster: &[Cluster]) -> Status {
     let statuses = until("everything is applied everywhere", async || {
         let statuses: Vec<Status> =
-            cluster.iter().map(|replica| replica.status()).collect::<Result<_, _>>().ok()?;
+            cluster.iter().map(Cluster::status).collect::<Result<_, _>>().ok()?;
         let applied: BTreeSet<_> = statuses.iter().map(|status| status.applied_index).collect();
         (applied.len() == 1).then_some(statuses)
     })
@@ -340,25 +340,25 @@ async fn a_put_happens_once_while_leadership_moves() {
         cluster[..2].iter().map(|replica| replica.status().unwrap().node_id).collect();
     let mover = cluster[0].clone();
     let moving = tokio::spawn(async move {
-        let mut moves = 0;
+        let mut count = 0;
         let mut interval = tokio::time::interval(Duration::from_millis(50));
         for to in leaders.iter().cycle() {
             interval.tick().await;
             // One that comes while another is under way may fail: the next one follows.
-            moves += u64::from(mover.transfer_leadership(Some(*to)).await.is_ok());
+            count += u64::from(mover.transfer_leadership(Some(*to)).await.is_ok());
             if mover.status().unwrap().revision >= Revision(PUTS) {
                 break;
             }
         }
-        moves
+        count
     });
     let store = cluster[2].store();
     for number in 1..=PUTS {
         let written = store.put("counter", number.to_string()).await.unwrap();
         assert_eq!(written.revision, Revision(number), "one put, one revision");
     }
-    let moves = moving.await.unwrap();
-    assert!(moves >= 3, "leadership moved only {moves} times");
+    let count = moving.await.unwrap();
+    assert!(count >= 3, "leadership moved only {count} times");
     assert_eq!(converge(&cluster).await.revision, Revision(PUTS));
     let found = store.get("counter").await.unwrap().unwrap();
     assert_eq!((found.version, found.value.as_ref()), (PUTS, PUTS.to_string().as_bytes()));
