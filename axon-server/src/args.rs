@@ -266,6 +266,7 @@ fn parser() -> Parser {
         .version(crate::wire::VERSION)
         .about("One replica of an Axon cluster: a strongly consistent key-value store, behind HTTP")
         .after_help(AFTER_HELP)
+        .max_term_width(100)
         .args_conflicts_with_subcommands(true)
         .subcommand(without_id(run))
         .subcommand(init);

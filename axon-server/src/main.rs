@@ -135,7 +135,14 @@ async fn run(settings: &Settings) -> Result<(), Failure> {
 
     let config = settings.run_config(api.port());
     let told = config.api_address.clone();
-    let cluster = Cluster::start(config).await?;
+    let cluster = tokio::select! {
+        started = Cluster::start(config) => started?,
+        // Recovery may take long. Giving it up is what a crash does, and as safe.
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before the replica had started");
+            return Ok(());
+        }
+    };
     let version = axon_server::wire::VERSION;
     tracing::info!(name = settings.name, %api, told, version, "serving");
 
