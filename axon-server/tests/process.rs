@@ -81,13 +81,11 @@ impl Running {
                 }
             }
         });
-        match api.recv_timeout(PATIENCE) {
-            Ok(api) => Self { child, api },
-            Err(_) => {
-                let _ = child.kill();
-                panic!("the server does not say where it serves");
-            }
-        }
+        let Ok(api) = api.recv_timeout(PATIENCE) else {
+            let _ = child.kill();
+            panic!("the server does not say where it serves");
+        };
+        Self { child, api }
     }
 
     fn signal(&self, signal: Signal) {
