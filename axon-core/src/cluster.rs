@@ -1,100 +1,557 @@
-//! A replica's life: open, serve, shut down.
+//! A replica's life: open, join, serve, stop.
+//!
+//! Owns every task of the replica, and decides once when it ends: by a fault, by removal or by
+//! [`Cluster::shutdown`]. What is on disk is opened by [`founding`]; a newcomer is returned while it
+//! still knocks, and becomes a member when a leader lets it in.
 
-use crate::config::Config;
-use crate::error::Error;
-use crate::status::{MemberStatus, Metrics, Status};
+use crate::command::VOCABULARY;
+use crate::config::{Config, Origin, Promotion, RuntimeChoice};
+use crate::error::{Error, ErrorOutcome};
+use crate::founding::{self, Founded};
+use crate::membership;
+use crate::raft::engine::{Engine, Parts};
+use crate::raft::message::{Reply, Request};
+use crate::raft::peers::Myself;
+use crate::runtime::{self, simulation};
+use crate::session::Session;
+use crate::status::{MemberStatus, Membership, Metrics, RaftState, Status};
 use crate::store::Store;
-use crate::types::{ClusterId, LogIndex, NodeId};
+use crate::transport::Transport;
+use crate::types::{ClusterId, LogIndex, Member, NodeId};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::watch;
+
+/// Threads of a replica's own runtime.
+const RUNTIME_THREADS: usize = 2;
+/// How soon a question that found no leader is asked again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+/// Entries behind which a replica is not ready.
+const READY_LAG_MAX: u64 = 10_000;
+/// How long a leader tries to hand over before it stops.
+const HAND_OVER_DEADLINE: Duration = Duration::from_secs(3);
 
 /// A replica of a cluster, running in this process. Cheap to clone.
+///
+/// When the last clone and the last [`Store`] are dropped, the replica stops as after a crash:
+/// nothing acknowledged is lost. [`shutdown`](Self::shutdown) is the polite way.
 #[derive(Clone)]
-pub struct Cluster {}
+pub struct Cluster {
+    inner: Arc<Inner>,
+}
+
+/// What a cluster's handles and stores share.
+pub(crate) struct Inner {
+    config: Arc<Config>,
+    session: Session,
+    phase: watch::Sender<Phase>,
+    /// Where the replica's tasks run.
+    handle: Handle,
+    own: Mutex<Option<Runtime>>,
+}
+
+/// Where a replica is in its life.
+#[derive(Clone)]
+enum Phase {
+    /// It knocks; why it was not let in yet.
+    Joining(String),
+    Running(Arc<Running>),
+    Stopped(Error),
+}
+
+struct Running {
+    engine: Arc<Engine>,
+    name: String,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A runtime must not be dropped where it would block; its tasks end where they stand.
+        if let Some(own) = self.own.get_mut().ok().and_then(Option::take) {
+            own.shutdown_background();
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The running engine, or why there is none.
+    pub(crate) fn engine(&self) -> Result<Arc<Engine>, Error> {
+        Ok(self.running()?.engine.clone())
+    }
+
+    fn running(&self) -> Result<Arc<Running>, Error> {
+        match &*self.phase.borrow() {
+            Phase::Running(running) => Ok(running.clone()),
+            Phase::Joining(reason) => Err(Error::NotReady { reason: reason.clone() }),
+            Phase::Stopped(error) => Err(error.clone()),
+        }
+    }
+
+    /// Ends the replica's life; the first cause stands.
+    fn end(&self, cause: &Error) {
+        self.phase.send_if_modified(|phase| {
+            let running = !matches!(phase, Phase::Stopped(_));
+            if running {
+                *phase = Phase::Stopped(cause.clone());
+            }
+            running
+        });
+    }
+}
 
 impl Cluster {
     /// Opens a durable single replica without a network, and makes its cluster the first time.
-    pub async fn open(_data_dir: impl AsRef<Path>) -> Result<Self, Error> {
-        std::future::ready(Err(Error::ShutDown)).await
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// cluster.store().put("greeting", "hello").await?;
+    /// cluster.shutdown().await
+    /// # }
+    /// ```
+    pub async fn open(data_dir: impl AsRef<Path>) -> Result<Self, Error> {
+        let config = Config {
+            data_dir: Some(data_dir.as_ref().to_path_buf()),
+            origin: Origin::Init(None),
+            ..Config::default()
+        };
+        let cluster = Self::start(config).await?;
+        cluster.wait_ready(cluster.inner.config.request_timeout).await?;
+        Ok(cluster)
     }
 
-    /// Makes a new cluster in the directory that `config` names, once: writes the identity of its first
-    /// replica, then returns without running it. [`start`](Self::start) resumes it. The cluster id is the one in
-    /// [`Origin::Init`](crate::config::Origin::Init), or a random one.
+    /// Makes a new cluster in the data directory of `config`, without starting it. The next
+    /// [`start`](Self::start) on it brings it to life.
     ///
     /// # Errors
-    /// [`Error::Storage`] when the directory holds anything already, or cannot be written.
-    pub async fn init(_config: Config) -> Result<ClusterId, Error> {
-        std::future::ready(Err(Error::ShutDown)).await
+    /// When the directory already holds a replica; nothing is changed then.
+    pub async fn init(config: Config) -> Result<ClusterId, Error> {
+        config.validate()?;
+        runtime::blocking(move || founding::init(&config)).await
     }
 
     /// Opens a replica with `config`. A joining one is returned while it still knocks: its calls
     /// answer [`Error::NotReady`] until it is a member (see [`wait_ready`](Self::wait_ready)).
-    pub async fn start(_config: Config) -> Result<Self, Error> {
-        std::future::ready(Err(Error::ShutDown)).await
+    ///
+    /// # Errors
+    /// A setting, an address or a data directory that cannot be used. Nothing is changed then.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        Self::start_with(config, None).await
+    }
+
+    /// Opens a replica that reaches its peers over `transport` instead of TCP.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with(
+        config: Config,
+        transport: Option<Arc<dyn Transport>>,
+    ) -> Result<Self, Error> {
+        config.validate()?;
+        let own = matches!(config.runtime, RuntimeChoice::Own) && !simulation::active();
+        let own = own.then(own_runtime).transpose()?;
+        let handle = own.as_ref().map_or_else(Handle::current, |own| own.handle().clone());
+        let (phase, _) = watch::channel(Phase::Joining("it starts".into()));
+        let (config, own) = (Arc::new(config), Mutex::new(own));
+        let inner = Arc::new(Inner { config, session: Session::default(), phase, handle, own });
+        let starting = inner.clone();
+        inner.run(async move { begin(&starting, transport).await }).await?;
+        Ok(Self { inner })
     }
 
     /// Returns the store.
     pub fn store(&self) -> Store {
-        Store {}
+        Store::new(self.inner.clone(), self.inner.config.request_timeout)
     }
 
     /// Returns how the replica sees itself and its cluster now.
     ///
     /// # Errors
-    /// [`Error::NotReady`] while it has no identity yet.
+    /// [`Error::NotReady`] while it has no identity yet, and why it has stopped once it has.
     pub fn status(&self) -> Result<Status, Error> {
-        Err(Error::ShutDown)
+        let running = self.inner.running()?;
+        let engine = &running.engine;
+        let metrics = engine.metrics();
+        let members = engine.members();
+        let view = engine.reader.view();
+        let named = |voting: bool| {
+            let named = members.iter().filter(move |(_, _, voter)| *voter == voting);
+            named.map(|(id, ..)| *id).collect::<Vec<_>>()
+        };
+        let (voters, learners) = (named(true), named(false));
+        let id = engine.id();
+        let membership = match () {
+            () if voters.contains(&id) => Membership::Voter,
+            () if learners.contains(&id) => Membership::Learner,
+            () => Membership::None,
+        };
+        let log_metrics = engine.log_metrics();
+        Ok(Status {
+            cluster_id: engine.peers.myself().cluster_id,
+            node_id: id,
+            name: running.name.clone(),
+            raft_state: engine.raft_state(),
+            membership,
+            leader: engine.leader(),
+            term: metrics.current_term,
+            revision: view.revision(),
+            compacted_revision: view.compacted_revision(),
+            last_log_index: engine.last_log_index(),
+            committed_index: LogIndex(metrics.local_committed.map_or(0, |id| id.index)),
+            applied_index: view.position().index,
+            checkpoint_index: engine.reader.checkpoint_position().index,
+            voters,
+            learners,
+            state_hash: view.totals().hash,
+            sync_p99: Duration::from_micros(log_metrics.sync_p99_micros),
+            halted: engine.fault().map(|fault| fault.to_string()),
+        })
     }
 
     /// Returns the counters.
     pub fn metrics(&self) -> Metrics {
-        Metrics::default()
+        let mut metrics = Metrics::default();
+        if let Ok(engine) = self.inner.engine() {
+            engine.count(&mut metrics);
+        }
+        metrics
     }
 
     /// Returns the members, with who is alive as seen from here.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status).
     pub fn members(&self) -> Result<Vec<MemberStatus>, Error> {
-        Err(Error::ShutDown)
+        let engine = self.inner.engine()?;
+        let leader = engine.leader().map(|(id, _)| id);
+        let members = engine.members().into_iter();
+        Ok(members
+            .map(|(id, member, voter)| member_status(&engine, leader, id, member, voter))
+            .collect())
     }
 
     /// Waits until the replica is a member, knows a leader and has caught up with it.
-    pub async fn wait_ready(&self, _timeout: Duration) -> Result<(), Error> {
-        std::future::ready(Err(Error::ShutDown)).await
+    ///
+    /// # Errors
+    /// After `timeout`, what it still waits for; and why it has stopped.
+    pub async fn wait_ready(&self, timeout: Duration) -> Result<(), Error> {
+        let deadline = runtime::now() + timeout;
+        loop {
+            let reason = match self.readiness() {
+                Ok(()) => {
+                    let engine = self.inner.engine()?;
+                    let left = deadline.saturating_duration_since(runtime::now());
+                    return engine.linearize(left).await.map(drop);
+                }
+                Err(error) if !error.is_retryable() => return Err(error),
+                Err(error) => error,
+            };
+            if runtime::now() >= deadline {
+                return Err(reason);
+            }
+            tokio::time::sleep(RETRY_INTERVAL.min(timeout)).await;
+        }
     }
 
     /// Reports why the replica is not ready to serve linearizable reads now; `Ok` when it is.
+    ///
+    /// # Errors
+    /// The reason.
     pub fn readiness(&self) -> Result<(), Error> {
-        Err(Error::ShutDown)
+        let engine = self.inner.engine()?;
+        if let Some(fault) = engine.fault() {
+            return Err(fault);
+        }
+        let status = self.status()?;
+        if status.leader.is_none() {
+            return Err(engine.route.unavailable(runtime::now(), ErrorOutcome::NotApplied));
+        }
+        if status.membership == Membership::None {
+            return Err(Error::NotReady { reason: "it is not a member yet".into() });
+        }
+        let lag = status.committed_index.0.saturating_sub(status.applied_index.0);
+        if lag > READY_LAG_MAX {
+            return Err(Error::NotReady { reason: format!("it is {lag} entries behind") });
+        }
+        Ok(())
     }
 
     /// Makes a learner a voter. Any replica passes it to the leader.
-    pub async fn promote(&self, _id: NodeId) -> Result<(), Error> {
-        std::future::ready(Err(Error::ShutDown)).await
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] with what stands in its way; [`Error::UnknownMember`].
+    pub async fn promote(&self, id: NodeId) -> Result<(), Error> {
+        self.known(id)?;
+        self.ask_leader(Request::Promote(id)).await.map(drop)
     }
 
     /// Takes a member out of the membership. Any replica passes it to the leader.
-    pub async fn remove(&self, _id: NodeId) -> Result<(), Error> {
-        std::future::ready(Err(Error::ShutDown)).await
+    ///
+    /// # Errors
+    /// [`Error::WouldLoseQuorum`] with the arithmetic; [`Error::UnknownMember`].
+    pub async fn remove(&self, id: NodeId) -> Result<(), Error> {
+        self.known(id)?;
+        self.ask_leader(Request::Remove(id)).await.map(drop)
     }
 
     /// Hands leadership to `to`, or to the voter with the shortest lag. Returns the new leader.
-    pub async fn transfer_leadership(&self, _to: Option<NodeId>) -> Result<NodeId, Error> {
-        std::future::ready(Err(Error::ShutDown)).await
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when there is nobody to hand it to.
+    pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, Error> {
+        if let Some(to) = to {
+            self.known(to)?;
+        }
+        match self.ask_leader(Request::Transfer(to)).await? {
+            Reply::Leader(leader) => Ok(leader),
+            other => Err(Error::Conflict { reason: format!("an unexpected answer: {other:?}") }),
+        }
     }
 
     /// Writes a checkpoint of everything applied so far; returns its place in the log.
+    ///
+    /// # Errors
+    /// A disk that fails halts the replica.
     pub async fn checkpoint(&self) -> Result<LogIndex, Error> {
-        std::future::ready(Err(Error::ShutDown)).await
+        let engine = self.inner.engine()?;
+        let position =
+            self.inner.run(async move { engine.checkpointer.checkpoint_now().await }).await?;
+        Ok(position.index)
     }
 
     /// Waits until the replica has stopped for good, and returns why: halted by a fault
     /// ([`Error::Halted`]), removed ([`Error::Removed`]) or shut down ([`Error::ShutDown`]).
     pub async fn stopped(&self) -> Error {
-        std::future::ready(Error::ShutDown).await
+        let mut phase = self.inner.phase.subscribe();
+        match phase.wait_for(|phase| matches!(phase, Phase::Stopped(_))).await.as_deref() {
+            Ok(Phase::Stopped(error)) => error.clone(),
+            _ => Error::ShutDown,
+        }
     }
 
     /// Hands leadership over, finishes what is in flight, writes a checkpoint and stops.
+    ///
+    /// # Errors
+    /// When the last checkpoint could not be written; nothing acknowledged is lost by that.
     pub async fn shutdown(&self) -> Result<(), Error> {
-        std::future::ready(Ok(())).await
+        let running = self.inner.running();
+        let stopped = match running {
+            Ok(running) => {
+                let engine = running.engine.clone();
+                let retiring = async move {
+                    if engine.leads() && engine.members().len() > 1 {
+                        let handed = engine.change(Request::Transfer(None));
+                        let _ = tokio::time::timeout(HAND_OVER_DEADLINE, handed).await;
+                    }
+                    engine.stop().await
+                };
+                self.inner.run(retiring).await
+            }
+            Err(_) => Ok(()),
+        };
+        self.inner.end(&Error::ShutDown);
+        stopped
+    }
+
+    fn known(&self, id: NodeId) -> Result<(), Error> {
+        let known = self.inner.engine()?.members().iter().any(|(known, ..)| *known == id);
+        let unknown = || Error::UnknownMember { member: id.to_string() };
+        known.then_some(()).ok_or_else(unknown)
+    }
+
+    /// Asks the leader until it answers or the time is up.
+    async fn ask_leader(&self, request: Request) -> Result<Reply, Error> {
+        let engine = self.inner.engine()?;
+        let timeout = self.inner.config.request_timeout * 2;
+        let begun = runtime::now();
+        let asking = async move {
+            loop {
+                let reply = membership::ask_leader(&engine, &request, &[]).await;
+                let late = begun.elapsed() >= timeout;
+                match reply {
+                    Reply::Refused { reason, loses_quorum: true } => {
+                        return Err(Error::WouldLoseQuorum { reason });
+                    }
+                    Reply::Refused { reason, .. } => return Err(Error::Conflict { reason }),
+                    Reply::Unavailable(reason) if late => return Err(Error::Conflict { reason }),
+                    Reply::Unavailable(_) | Reply::NotLeader(_) if !late => {
+                        if engine.peers.quorum().lost {
+                            return Err(engine.route.unavailable(begun, ErrorOutcome::NotApplied));
+                        }
+                        tokio::time::sleep(RETRY_INTERVAL).await;
+                    }
+                    Reply::NotLeader(_) => {
+                        return Err(engine.route.unavailable(begun, ErrorOutcome::NotApplied));
+                    }
+                    reply => return Ok(reply),
+                }
+            }
+        };
+        self.inner.run(asking).await
+    }
+}
+
+impl Inner {
+    /// Runs `future` on the replica's runtime.
+    async fn run<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = Result<T, impl Into<Error> + Send + 'static>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let task = runtime::spawn_on(&self.handle, future);
+        match task.await {
+            Ok(result) => result.map_err(Into::into),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(Error::ShutDown),
+        }
+    }
+}
+
+fn own_runtime() -> Result<Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .thread_name("axon")
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Halted { cause: format!("cannot start threads: {error}") })
+}
+
+fn member_status(
+    engine: &Engine,
+    leader: Option<NodeId>,
+    id: NodeId,
+    member: Member,
+    voter: bool,
+) -> MemberStatus {
+    let report = engine.peers.report(id);
+    let myself = id == engine.id();
+    let own_version = || env!("CARGO_PKG_VERSION").to_owned();
+    let applied = || engine.reader.view().position().index;
+    MemberStatus {
+        id,
+        member,
+        membership: if voter { Membership::Voter } else { Membership::Learner },
+        leader: leader == Some(id),
+        alive: engine.peers.is_alive(id),
+        version: if myself {
+            Some(own_version())
+        } else {
+            report.as_ref().map(|r| r.pong.version.clone())
+        },
+        applied_index: if myself {
+            Some(applied())
+        } else {
+            report.as_ref().map(|report| LogIndex(report.pong.applied_index))
+        },
+        last_contact: if myself { Some(Duration::ZERO) } else { report.map(|r| r.heard.elapsed()) },
+    }
+}
+
+/// Opens what there is, or begins to knock.
+async fn begin(inner: &Arc<Inner>, transport: Option<Arc<dyn Transport>>) -> Result<(), Error> {
+    let config = inner.config.clone();
+    founding::check_before_touching(&config)?;
+    let transport = match transport {
+        Some(transport) => transport,
+        None => founding::transport(&config).await?,
+    };
+    let peer_address = config.advertise.clone().unwrap_or_else(|| transport.local_address());
+    let member = Member {
+        name: config.name.clone(),
+        address: config.api_address.clone(),
+        peer_address,
+        vocabulary: VOCABULARY,
+    };
+    let opening = config.clone();
+    if let Some(founded) = runtime::blocking(move || founding::open_or_make(&opening)).await? {
+        return run(inner, founded, transport, member).await;
+    }
+    let weak = Arc::downgrade(inner);
+    runtime::spawn(async move {
+        let founded = founding::knock(&config, &transport, &member, |reason| {
+            let Some(inner) = weak.upgrade() else { return false };
+            inner.phase.send_modify(|phase| {
+                if let Phase::Joining(known) = phase {
+                    *known = reason;
+                }
+            });
+            matches!(*inner.phase.borrow(), Phase::Joining(_))
+        });
+        let founded = founded.await;
+        let Some(inner) = weak.upgrade() else { return };
+        let started = match founded {
+            Ok(founded) => run(&inner, founded, transport, member).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = started {
+            inner.end(&error);
+        }
+    });
+    Ok(())
+}
+
+/// Starts the engine of a replica that has an identity, and its tasks.
+async fn run(
+    inner: &Arc<Inner>,
+    founded: Founded,
+    transport: Arc<dyn Transport>,
+    member: Member,
+) -> Result<(), Error> {
+    let Founded { identity, storage, directory } = founded;
+    let myself = Myself {
+        cluster_id: identity.cluster_id,
+        id: identity.node_id,
+        name: identity.name.clone(),
+    };
+    let config = inner.config.clone();
+    let parts = Parts { myself, storage, transport, config: config.clone() };
+    let (engine, changes) = Engine::start(parts).await?;
+    if identity.makes_cluster() && engine.is_pristine() {
+        engine.initialize(member.clone()).await?;
+    }
+    engine.keep(membership::serve(engine.clone(), changes));
+    engine.keep(membership::lead(engine.clone()));
+    let promotes = config.promotion == Promotion::Auto;
+    let knock_at = match &config.origin {
+        Origin::Join(addresses) => addresses.clone(),
+        _ => Vec::new(),
+    };
+    let announced =
+        membership::announce(engine.clone(), identity.nonce(), member, promotes, knock_at);
+    let weak = Arc::downgrade(inner);
+    let watched = engine.clone();
+    engine.keep(async move {
+        // The lock on the directory is held for as long as anything may write to it.
+        let _directory = directory;
+        let cause = tokio::select! {
+            fault = watched.faulted() => fault,
+            id = announced => Error::Removed { id },
+        };
+        if let Some(inner) = weak.upgrade() {
+            inner.end(&cause);
+        }
+        drop(weak);
+        std::future::pending::<()>().await;
+    });
+    let running = Running { engine, name: identity.name };
+    let _ = inner.phase.send_replace(Phase::Running(Arc::new(running)));
+    Ok(())
+}
+
+impl RaftState {
+    /// Reports whether this is the leader's.
+    #[must_use]
+    pub const fn is_leader(self) -> bool {
+        matches!(self, Self::Leader)
     }
 }

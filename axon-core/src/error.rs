@@ -270,10 +270,12 @@ pub enum TransportError {
         /// What was announced or offered, in bytes.
         got: usize,
     },
-    /// The peer will not talk to this replica.
-    #[error("refused by the peer: {reason}")]
+    /// The two replicas will not talk to each other. Nothing was sent but a greeting.
+    #[error("refused: {reason}")]
     Refused {
-        /// The peer's words.
+        /// Why, for the program.
+        code: RefusalCode,
+        /// Why, for people.
         reason: String,
     },
     /// No answer in time.
@@ -288,6 +290,26 @@ pub enum TransportError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+/// Why two replicas will not talk. The numbers go over the wire: append only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum RefusalCode {
+    /// They belong to different clusters.
+    WrongCluster,
+    /// The dialer was removed from the cluster: its id is never used again.
+    Removed,
+    /// The dialer speaks a newer protocol than the one that refuses it, which must be upgraded.
+    NewerProtocol,
+    /// The dialer speaks an older protocol than the peer: it must be upgraded, and stays out.
+    OlderProtocol,
+    /// The dialer is no member, and this lane is for members.
+    NotMember,
+    /// The peer is shutting down: another one may answer.
+    ShuttingDown,
+    /// For another reason, which is in the words.
+    Other,
 }
 
 /// Which setting is wrong, and why.

@@ -13,6 +13,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use std::cell::Cell;
 use std::future::Future;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -23,6 +24,14 @@ where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
     simulation::spawn(future)
+}
+
+/// Starts a task on the runtime of `handle`; under simulation, on the node of the caller.
+pub fn spawn_on<F>(handle: &Handle, future: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    if simulation::active() { simulation::spawn(future) } else { handle.spawn(future) }
 }
 
 /// The time that decides: monotonic, and paused under simulation.

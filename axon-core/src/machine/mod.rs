@@ -1,1 +1,246 @@
-//! To come.
+//! Applies committed commands to the key space.
+//!
+//! Hides *what a command means*; knows nothing of Raft, clocks or disks. Given the same rows and
+//! the same commands it makes the same changes, on every replica, for ever:
+//!
+//! * it reads only through [`Rows`] and writes only into the [`Batch`];
+//! * it never iterates a hash map, reads a clock or draws a random number;
+//! * what it keeps in memory ([`Registers`], sessions, joiners) is a function of the log alone:
+//!   [`Machine::load`] rebuilds it from the rows of a checkpoint, and the two are equal;
+//! * what it writes depends on the log up to an index, never on how entries were batched.
+//!
+//! Every row begins with a version byte of its layout ([`rows`]). It does not compact history yet:
+//! `compacted_revision` is carried, and nothing raises it.
+
+pub mod clock;
+pub mod kv;
+pub mod nodes;
+pub mod rows;
+pub mod session;
+
+use crate::codec;
+use crate::command::{Command, Op, Outcome};
+use crate::error::StorageError;
+use crate::storage::{Result, Space};
+use crate::types::{ClusterId, LogIndex, NodeId, Revision, SessionId};
+use bytes::{Bytes, BytesMut};
+use clock::ClusterClock;
+use nodes::Joiners;
+use rows::{Reader, put_varint};
+use session::{Admission, Sessions};
+
+/// The rows as they stand: every change of the batches before, and of this one so far.
+pub trait Rows {
+    /// Reads one row.
+    fn get(&self, space: Space, key: &Bytes) -> Result<Option<Bytes>>;
+}
+
+/// One change of a row, with what was there before: the state hash subtracts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Where.
+    pub space: Space,
+    /// Under which key.
+    pub key: Bytes,
+    /// The row as it was.
+    pub old: Option<Bytes>,
+    /// The row as it is now; `None`: gone.
+    pub new: Option<Bytes>,
+}
+
+/// Where the machine writes.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The changes in the order in which they were made. Whoever applies the batch drains them
+    /// after each command, so that the next one reads them through [`Rows`].
+    pub changes: Vec<Change>,
+    chunk: BytesMut,
+}
+
+/// Rows are carved out of chunks of this size: one allocation serves dozens of them. A row that is
+/// handed out keeps its whole chunk alive, so that chunks stay small.
+const CHUNK_BYTES: usize = 32 << 10;
+
+impl Batch {
+    /// Records a change.
+    pub fn change(&mut self, space: Space, key: Bytes, old: Option<Bytes>, new: Option<Bytes>) {
+        self.changes.push(Change { space, key, old, new });
+    }
+
+    /// Builds a row of at most `bytes_max` bytes without an allocation of its own.
+    pub fn row(&mut self, bytes_max: usize, build: impl FnOnce(&mut BytesMut)) -> Bytes {
+        if self.chunk.capacity() < bytes_max {
+            self.chunk = BytesMut::with_capacity(bytes_max.max(CHUNK_BYTES));
+        }
+        build(&mut self.chunk);
+        self.chunk.split().freeze()
+    }
+}
+
+/// The small state of the machine: what is written beside the rows, once a checkpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// The store's revision.
+    pub revision: Revision,
+    /// History up to here is gone.
+    pub compacted_revision: Revision,
+    /// Cluster time.
+    pub clock: ClusterClock,
+    /// The cluster; `None` before [`Op::Found`].
+    pub cluster_id: Option<ClusterId>,
+    /// The highest node id handed out.
+    pub last_node_id: NodeId,
+}
+
+const REGISTERS_FORMAT: u8 = 1;
+
+impl Registers {
+    /// Encodes the row.
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(64);
+        out.extend_from_slice(&[REGISTERS_FORMAT]);
+        put_varint(&mut out, self.revision.0);
+        put_varint(&mut out, self.compacted_revision.0);
+        put_varint(&mut out, self.clock.millis());
+        put_varint(&mut out, self.last_node_id.0);
+        if let Some(ClusterId(id)) = self.cluster_id {
+            out.extend_from_slice(&id.to_be_bytes());
+        }
+        out.freeze()
+    }
+
+    /// Decodes the row.
+    pub fn decode(row: &Bytes) -> Result<Self> {
+        let mut reader = Reader::new("registers", row, REGISTERS_FORMAT)?;
+        Ok(Self {
+            revision: Revision(reader.varint()?),
+            compacted_revision: Revision(reader.varint()?),
+            clock: ClusterClock::at(reader.varint()?),
+            last_node_id: NodeId(reader.varint()?),
+            cluster_id: match reader.remaining() {
+                0 => None,
+                _ => Some(ClusterId(u128::from_be_bytes(reader.array()?))),
+            },
+        })
+        .and_then(|registers| reader.end().map(|()| registers))
+    }
+}
+
+/// The machine: what it remembers between commands.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// The counters.
+    pub registers: Registers,
+    /// Who was given a node id and has not settled yet.
+    pub joiners: Joiners,
+    sessions: Sessions,
+}
+
+impl Machine {
+    /// Rebuilds the machine from the rows that it wrote: the sessions' rows, and those that
+    /// [`Registers::encode`] and [`Joiners::encode`] made.
+    pub fn load(
+        registers: Registers,
+        joiners: Joiners,
+        sessions: impl Iterator<Item = Result<(Bytes, Bytes)>>,
+    ) -> Result<Self> {
+        Ok(Self { registers, joiners, sessions: Sessions::load(sessions)? })
+    }
+
+    /// Applies one entry of the log; `command` is `None` for a blank or a membership.
+    ///
+    /// # Errors
+    /// A row that cannot be read, or a command that this Axon does not know: the replica halts.
+    pub fn apply(
+        &mut self,
+        rows: &impl Rows,
+        batch: &mut Batch,
+        index: LogIndex,
+        stamp_millis: u64,
+        command: Option<&[u8]>,
+    ) -> Result<Outcome> {
+        self.registers.clock.advance(stamp_millis);
+        let Some(command) = command else { return Ok(Outcome::Done) };
+        let Command { request, op } = decode(index, command)?;
+        let now = self.registers.clock;
+        let Some(request) = request else { return self.run(rows, batch, index, op) };
+        match self.sessions.admit(request, now) {
+            Admission::Answer(outcome) => Ok(outcome),
+            Admission::Run => {
+                let outcome = self.run(rows, batch, index, op)?;
+                self.sessions.record(request, &outcome);
+                Ok(outcome)
+            }
+        }
+    }
+
+    /// Writes the rows of the sessions that changed since the last call: one each, however many
+    /// commands a session had in the batch.
+    pub fn finish(&mut self, rows: &impl Rows, batch: &mut Batch) -> Result<()> {
+        self.sessions.flush(rows, batch)
+    }
+
+    /// Counts the open sessions.
+    pub fn session_count(&self) -> usize {
+        self.sessions.count()
+    }
+
+    fn run(
+        &mut self,
+        rows: &impl Rows,
+        batch: &mut Batch,
+        index: LogIndex,
+        op: Op,
+    ) -> Result<Outcome> {
+        match op {
+            Op::OpenSession => {
+                let id = SessionId(index.0);
+                self.sessions.open(id, self.registers.clock);
+                Ok(Outcome::SessionOpened(id))
+            }
+            Op::Put { key, value } => kv::put(&mut self.registers, rows, batch, key, &value),
+            Op::Delete { key } => kv::delete(&mut self.registers, rows, batch, key),
+            // The founder's id is counted by `Found`: before it, that very id would be given away.
+            Op::AllocateNode { .. } if self.registers.cluster_id.is_none() => {
+                Ok(Outcome::Refused("the cluster is being founded; ask again".into()))
+            }
+            Op::AllocateNode { nonce, member: _ } => {
+                Ok(self.joiners.allocate(&mut self.registers.last_node_id, nonce))
+            }
+            Op::SettleNode { id } => {
+                self.joiners.settle(id);
+                Ok(Outcome::Done)
+            }
+            Op::Found { cluster_id, last_node_id } => Ok(self.found(cluster_id, last_node_id)),
+        }
+    }
+
+    fn found(&mut self, cluster_id: ClusterId, last_node_id: NodeId) -> Outcome {
+        let known = *self.registers.cluster_id.get_or_insert(cluster_id);
+        if known != cluster_id {
+            return Outcome::Refused(format!("this is cluster {known} already"));
+        }
+        self.registers.last_node_id = self.registers.last_node_id.max(last_node_id);
+        Outcome::Done
+    }
+}
+
+/// The log checks its records, so that a command that cannot be decoded is not damaged: it is
+/// newer than this Axon. To skip it would make this replica another one than its peers.
+fn decode(index: LogIndex, command: &[u8]) -> Result<Command> {
+    codec::decode(command).map_err(|error| StorageError::Mismatch {
+        path: format!("log entry {index}"),
+        reason: format!(
+            "this replica is older than the cluster's commands: start a newer Axon ({error})"
+        ),
+    })
+}
+
+/// A row that is not what was written.
+pub(crate) fn corrupt(what: &str, reason: impl std::fmt::Display) -> StorageError {
+    StorageError::Corrupt {
+        path: "the state".into(),
+        offset: 0,
+        reason: format!("{what}: {reason}"),
+    }
+}

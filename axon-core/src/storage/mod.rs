@@ -208,3 +208,15 @@ pub trait Replacement: Send {
     /// Makes the new state durable and puts it in place of the present one.
     fn finish(self: Box<Self>) -> Result<()>;
 }
+
+/// Reports whether nothing can lie between the bounds because the end comes first.
+pub(crate) fn is_inverted(start: Bound<&[u8]>, end: Bound<&[u8]>) -> bool {
+    match (start, end) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(start), Bound::Included(end)) => start > end,
+        (
+            Bound::Included(start) | Bound::Excluded(start),
+            Bound::Included(end) | Bound::Excluded(end),
+        ) => start >= end,
+    }
+}

@@ -1,1 +1,8 @@
-//! To come.
+//! What proves that a plug-in keeps its contract, and what the tests of Axon itself are made of
+//! (feature `testing`).
+
+pub mod dice;
+pub mod faulty_disk;
+pub mod log_suite;
+pub mod state_suite;
+pub mod transport_suite;

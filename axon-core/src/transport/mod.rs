@@ -6,7 +6,9 @@
 //! * Within a channel, frames arrive in the order sent, each once and whole, or the channel breaks.
 //! * A channel may break at any time, at either end alone. It is never mended: a new one is dialled.
 //! * A sink exerts back-pressure: it buffers a bounded number of bytes, then `ready` waits.
-//! * Dropping a channel closes it; the peer's stream ends.
+//! * Dropping a channel closes it; the peer's stream ends, after what was flushed before, unless the
+//!   network breaks first. What was fed and not flushed is lost.
+//! * A frame over [`FRAME_BYTES_MAX`] is refused by the sink, and by the stream before it takes memory.
 
 pub mod memory;
 pub mod rpc;
@@ -20,6 +22,14 @@ use std::pin::Pin;
 
 /// The longest frame, in bytes: a command at its hard cap, with room for its envelope.
 pub const FRAME_BYTES_MAX: usize = crate::types::Limits::COMMAND_BYTES_MAX + (1 << 20);
+
+/// Refuses a frame that is over the limit; for sinks.
+fn check_length(frame: &Bytes) -> Result<(), TransportError> {
+    if frame.len() > FRAME_BYTES_MAX {
+        return Err(TransportError::FrameTooLarge { limit: FRAME_BYTES_MAX, got: frame.len() });
+    }
+    Ok(())
+}
 
 /// What a channel is used for. Each lane has channels of its own, so that a heartbeat never waits
 /// behind a batch. The numbers go over the wire: append only.

@@ -1,0 +1,97 @@
+# Axon's commands. A machine with Rust, Node and make is enough; `make` lists them.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO  ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+DATA   ?= ./axon-data
+NODES  ?= 3
+ARGS   ?=
+
+# Everything is built once, in one profile and with one set of features: with `--workspace
+# --all-targets` the binaries, tests, examples and benches share every dependency.
+EVERYTHING := --workspace --all-targets
+EXAMPLES    = $(shell sed -n '/^\[\[example\]\]/,/^name/s/^name *= *"\(.*\)"/\1/p' examples/Cargo.toml)
+
+.PHONY: help run test check bench deny clean acceptance ui tools fmt clippy tidy build doc examples doctest tests
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+run: ui ## Build and start a cluster of three nodes with its dashboard (data in ./axon-data; ARGS="..." adds flags)
+	$(CARGO) build --release -p axon-server -p axon-launcher
+	$(TARGET)/release/axon-launcher --data-dir $(DATA) --nodes $(NODES) $(ARGS)
+
+test: tools fmt clippy build tidy doc examples doctest tests ## Everything that has to hold before a merge
+
+check: fmt clippy tidy ## The quick part of it: format, lints, the rules of the tree
+
+bench: ## Run the benchmarks (ARGS="put/3" selects; reports in target/criterion)
+	$(CARGO) bench -p axon-benches --bench put -- $(ARGS)
+
+acceptance: ## Try the promises on real processes (minutes; ARGS="--points 3,8 --pairs 1000" selects)
+	$(CARGO) build --release -p axon-server -p axon-launcher -p axon-benches --bin axon-server --bin axon-launcher --bin acceptance
+	$(TARGET)/release/acceptance $(ARGS)
+
+deny: ## Check licences, advisories, sources and duplicates of the dependencies
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny check; \
+	else \
+		echo 'make deny needs cargo-deny: cargo install --locked cargo-deny' >&2; exit 1; \
+	fi
+
+clean: ## Remove what was built (data in ./axon-data stays)
+	$(CARGO) clean
+	rm -rf ui-svelte/build ui-svelte/node_modules
+
+# The parts.
+
+ui:
+	@if [ -f ui-svelte/package.json ]; then \
+		cd ui-svelte && npm ci && npm run build; \
+	else \
+		echo 'There is no dashboard to build yet (no ui-svelte/package.json): going on without it.'; \
+	fi
+
+tools:
+	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy $(EVERYTHING) -- -D warnings
+
+# Benches and examples are compiled here too; the launcher's tests need both binaries.
+build:
+	$(CARGO) build $(EVERYTHING)
+
+tidy:
+	$(CARGO) test --workspace --test tidy
+
+doc:
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
+
+# Started from the build directory: `cargo run -p` would choose features anew, and compile anew.
+examples: build
+	@for example in $(EXAMPLES); do \
+		echo "example $$example"; \
+		directory=$$(mktemp -d); \
+		timeout 120 $(TARGET)/debug/examples/$$example "$$directory/data"; \
+		rm -rf "$$directory"; \
+	done
+
+doctest:
+	$(CARGO) test --workspace --doc
+
+# The longest part is the last, so that what `make test` ends with is the summary of its runner.
+tests: build
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --workspace; \
+	else \
+		$(CARGO) test --workspace --tests; \
+	fi

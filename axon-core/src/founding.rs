@@ -1,0 +1,296 @@
+//! How a replica comes by its identity: makes a cluster, resumes one, or joins one.
+//!
+//! The rules that keep a cluster from being made twice (see also [`identity`](crate::identity)):
+//!
+//! * only [`Origin::Init`] makes a cluster, only on a directory without an identity;
+//! * a newcomer stores a nonce before it first asks, and its identity before it first takes part;
+//! * everything that can be refused is refused before anything is changed.
+
+use crate::config::{Config, Origin};
+use crate::error::{Error, StorageError, TransportError};
+use crate::identity::{self, DataDir, Identity};
+use crate::raft::message::{JoinRequest, Reply, Request};
+use crate::raft::peers;
+use crate::runtime;
+use crate::storage::disk::{Disk, RealDisk};
+use crate::storage::memory::{MemLog, MemState};
+use crate::storage::redb::RedbState;
+use crate::storage::wal::{Wal, WalConfig};
+use crate::storage::{LogStore, StateStore, Storage};
+use crate::transport::memory::MemNetwork;
+use crate::transport::rpc::Hello;
+use crate::transport::tcp::TcpTransport;
+use crate::transport::{Lane, Transport};
+use crate::types::{ClusterId, Member, NodeId};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The shortest and the longest pause between two rounds of knocking.
+const KNOCK_MIN: Duration = Duration::from_millis(100);
+const KNOCK_MAX: Duration = Duration::from_secs(2);
+/// How long one door may take to answer.
+const KNOCK_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A replica with an identity, its storage open.
+pub(crate) struct Founded {
+    pub(crate) identity: Identity,
+    pub(crate) storage: Storage,
+    /// Keeps other processes out; `None` in memory.
+    pub(crate) directory: Option<DataDir>,
+}
+
+impl Identity {
+    pub(crate) fn makes_cluster(&self) -> bool {
+        self.origin == identity::Origin::Init
+    }
+
+    pub(crate) fn nonce(&self) -> u128 {
+        match self.origin {
+            identity::Origin::Init => 0,
+            identity::Origin::Join(nonce) => nonce,
+        }
+    }
+}
+
+fn mismatch(path: &Path, reason: impl Into<String>) -> Error {
+    StorageError::Mismatch { path: path.display().to_string(), reason: reason.into() }.into()
+}
+
+/// Makes a cluster in an empty directory.
+pub(crate) fn init(config: &Config) -> Result<ClusterId, Error> {
+    let Some(path) = &config.data_dir else {
+        return Err(mismatch(Path::new("data_dir"), "a cluster is made in a data directory"));
+    };
+    let wanted = match &config.origin {
+        Origin::Init(wanted) => *wanted,
+        _ => None,
+    };
+    if DataDir::holds_replica(path) {
+        let directory = DataDir::lock(path)?;
+        let held = directory.identity()?;
+        let held = held.map_or_else(String::new, |held| {
+            format!("{} of cluster {}, made or joined before", held.name, held.cluster_id)
+        });
+        return Err(mismatch(path, format!("it already holds {held}; nothing was changed")));
+    }
+    DataDir::check_vacant(path)?;
+    let directory = DataDir::lock(path)?;
+    let identity = founder(config, wanted);
+    make(&directory, &identity, config)?;
+    Ok(identity.cluster_id)
+}
+
+fn founder(config: &Config, wanted: Option<ClusterId>) -> Identity {
+    Identity {
+        cluster_id: wanted.unwrap_or_else(|| ClusterId(runtime::random_u128())),
+        node_id: NodeId(1),
+        name: config.name.clone(),
+        log_id: runtime::random_u128(),
+        origin: identity::Origin::Init,
+    }
+}
+
+/// Creates log and state, then the identity that proves that they were there.
+fn make(directory: &DataDir, identity: &Identity, config: &Config) -> Result<(), Error> {
+    directory.begin_making()?;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    Wal::create(&disk, &directory.log_path(), identity.log_id, wal_config())?;
+    drop(RedbState::create(disk, directory.path(), config.state_cache_bytes)?);
+    Ok(directory.write_identity(identity)?)
+}
+
+fn wal_config() -> WalConfig {
+    WalConfig::default()
+}
+
+/// Refuses what can be refused without touching the disk or the network.
+pub(crate) fn check_before_touching(config: &Config) -> Result<(), Error> {
+    let Some(path) = &config.data_dir else { return Ok(()) };
+    if DataDir::holds_replica(path) {
+        return Ok(());
+    }
+    if config.origin == Origin::Resume {
+        return Err(mismatch(
+            path,
+            "it holds no replica: make a cluster with `init`, or name members to join",
+        ));
+    }
+    Ok(DataDir::check_vacant(path)?)
+}
+
+/// The transport that `config` asks for.
+pub(crate) async fn transport(config: &Config) -> Result<Arc<dyn Transport>, Error> {
+    match &config.listen {
+        Some(listen) => Ok(Arc::new(TcpTransport::bind(listen).await?)),
+        // A replica without a network: nobody can reach it, and it has nobody to reach.
+        None => Ok(Arc::new(MemNetwork::new().transport("alone"))),
+    }
+}
+
+/// Opens the replica in the data directory, or makes the one that `config` asks for. `None`: it has
+/// to join first.
+pub(crate) fn open_or_make(config: &Config) -> Result<Option<Founded>, Error> {
+    let Some(path) = &config.data_dir else {
+        return Ok(match &config.origin {
+            Origin::Init(wanted) => Some(in_memory(founder(config, *wanted))),
+            _ => None,
+        });
+    };
+    let directory = DataDir::lock(path)?;
+    let identity = match (directory.identity()?, &config.origin) {
+        (Some(identity), origin) => {
+            check_identity(path, &identity, config, origin)?;
+            identity
+        }
+        (None, Origin::Init(wanted)) => {
+            let identity = founder(config, *wanted);
+            make(&directory, &identity, config)?;
+            identity
+        }
+        (None, Origin::Join(_)) => return Ok(None),
+        (None, Origin::Resume) => return Err(mismatch(path, "its replica has disappeared")),
+    };
+    open(directory, identity, config).map(Some)
+}
+
+fn check_identity(
+    path: &Path,
+    identity: &Identity,
+    config: &Config,
+    origin: &Origin,
+) -> Result<(), Error> {
+    if identity.name != config.name {
+        let (held, asked) = (&identity.name, &config.name);
+        return Err(mismatch(
+            path,
+            format!("it belongs to {held}, not to {asked}: use that name, or another directory"),
+        ));
+    }
+    match origin {
+        Origin::Init(Some(wanted)) if *wanted != identity.cluster_id => Err(mismatch(
+            path,
+            format!("it belongs to cluster {}, not to {wanted}", identity.cluster_id),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn open(directory: DataDir, identity: Identity, config: &Config) -> Result<Founded, Error> {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let log = Wal::open(disk.clone(), &directory.log_path(), identity.log_id, wal_config())?;
+    let state = RedbState::open(disk, directory.path(), config.state_cache_bytes)?;
+    let log: Arc<dyn LogStore> = Arc::new(log);
+    let state: Arc<dyn StateStore> = Arc::new(state);
+    Ok(Founded { identity, storage: Storage { log, state }, directory: Some(directory) })
+}
+
+fn in_memory(identity: Identity) -> Founded {
+    let storage = Storage { log: Arc::new(MemLog::new()), state: Arc::new(MemState::new()) };
+    Founded { identity, storage, directory: None }
+}
+
+/// Knocks until a leader lets this newcomer in; `hear` is told why it did not yet, and ends the
+/// knocking by answering `false`.
+pub(crate) async fn knock(
+    config: &Config,
+    transport: &Arc<dyn Transport>,
+    member: &Member,
+    mut hear: impl FnMut(String) -> bool,
+) -> Result<Founded, Error> {
+    let Origin::Join(addresses) = &config.origin else {
+        return Err(Error::NotReady { reason: "it knows nobody to join".into() });
+    };
+    let (settings, fresh) = (config.clone(), runtime::random_u128());
+    let (directory, nonce) = runtime::blocking(move || prepare(&settings, fresh)).await?;
+    let request = Request::Join(JoinRequest { nonce, member: member.clone() });
+    let mut pause = KNOCK_MIN;
+    let (cluster_id, node_id) = loop {
+        match knock_once(transport, addresses, member, &request).await {
+            Ok(joined) => break joined,
+            Err(reason) => {
+                tracing::info!("not a member yet: {reason}");
+                if !hear(format!("it asks to join: {reason}")) {
+                    return Err(Error::ShutDown);
+                }
+            }
+        }
+        tokio::time::sleep(pause + runtime::jitter(pause)).await;
+        pause = (pause * 2).min(KNOCK_MAX);
+    };
+    let identity = Identity {
+        cluster_id,
+        node_id,
+        name: member.name.clone(),
+        log_id: runtime::random_u128(),
+        origin: identity::Origin::Join(nonce),
+    };
+    tracing::info!("joins cluster {cluster_id} under id {node_id}");
+    let settings = config.clone();
+    runtime::blocking(move || match directory {
+        Some(directory) => {
+            make(&directory, &identity, &settings)?;
+            open(directory, identity, &settings)
+        }
+        None => Ok(in_memory(identity)),
+    })
+    .await
+}
+
+fn prepare(config: &Config, fresh: u128) -> Result<(Option<DataDir>, u128), Error> {
+    match &config.data_dir {
+        None => Ok((None, fresh)),
+        Some(path) => {
+            let directory = DataDir::lock(path)?;
+            let nonce = directory.nonce(fresh)?;
+            Ok((Some(directory), nonce))
+        }
+    }
+}
+
+/// Asks at each door once, and at the leader's when a door names it.
+async fn knock_once(
+    transport: &Arc<dyn Transport>,
+    addresses: &[String],
+    member: &Member,
+    request: &Request,
+) -> Result<(ClusterId, NodeId), String> {
+    let mut reason = String::from("it knows no address to knock at");
+    for address in addresses.iter().filter(|address| **address != member.peer_address) {
+        let mut door = address.clone();
+        // A door, the leader it names, and one more should leadership move meanwhile.
+        for _ in 0..3 {
+            match ask(transport, &door, member, request).await {
+                Ok(Reply::Joined { cluster_id, id }) => return Ok((cluster_id, id)),
+                Ok(Reply::NotLeader(Some((_, leader)))) if leader != door => door = leader,
+                Ok(Reply::NotLeader(_)) => {
+                    reason = format!("{door} knows no leader");
+                    break;
+                }
+                Ok(Reply::Refused { reason: words, .. } | Reply::Unavailable(words)) => {
+                    reason = format!("{door}: {words}");
+                    break;
+                }
+                Ok(other) => {
+                    reason = format!("{door}: an unexpected answer: {other:?}");
+                    break;
+                }
+                Err(error) => {
+                    reason = error.to_string();
+                    break;
+                }
+            }
+        }
+    }
+    Err(reason)
+}
+
+async fn ask(
+    transport: &Arc<dyn Transport>,
+    address: &str,
+    member: &Member,
+    request: &Request,
+) -> Result<Reply, TransportError> {
+    let hello = Hello::new(None, None, member.name.clone(), Lane::Control);
+    peers::ask_stranger(transport, address, hello, request, KNOCK_DEADLINE).await
+}

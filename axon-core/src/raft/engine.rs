@@ -1,0 +1,365 @@
+//! One running Raft replica: its parts, started together, stopped together.
+//!
+//! What the layers above use: [`Engine::propose`], [`Engine::linearize`], the state's reader, and
+//! what is known of leader and members. Changes of membership arrive here from peers and from the
+//! caller alike, and wait in one queue for `membership.rs`, which takes them one at a time.
+
+use super::forward::{Leader, Proposer, Route, halted};
+use super::inbound;
+use super::log::Log;
+use super::message::{Reply, Request};
+use super::network::Networks;
+use super::peers::{Myself, Peers};
+use super::reads::Reads;
+use super::state::StateMachine;
+use super::{Raft, TypeConfig};
+use crate::command::{Command, Outcome};
+use crate::config::Config;
+use crate::error::Error;
+use crate::state::{Checkpointer, State, StateConfig, StateReader};
+use crate::status::RaftState;
+use crate::storage::{LogMetrics, LogStore, StateStore, Storage};
+use crate::transport::Transport;
+use crate::types::{LogIndex, Member, NodeId};
+use crate::{codec, runtime};
+use openraft::errors::{InitializeError, RaftError};
+use openraft::rt::WatchReceiver;
+use openraft::{RaftMetrics, ServerState, SnapshotPolicy};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// Changes of membership that may wait.
+const CHANGES_MAX: usize = 256;
+/// How soon a fault of the Raft core is noticed.
+const FAULT_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the log's size is looked at.
+const PURGE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Cluster time: the last applied stamp and the monotonic time since. Stands still nowhere else.
+pub(crate) struct ClusterClock(Mutex<(u64, Instant)>);
+
+impl ClusterClock {
+    pub(crate) fn new(millis: u64) -> Self {
+        Self(Mutex::new((millis, runtime::now())))
+    }
+
+    /// Takes the time of what was just applied.
+    pub(crate) fn applied(&self, millis: u64) {
+        let mut clock = self.0.lock().expect("no holder of the clock's lock panics");
+        if millis > clock.0 {
+            *clock = (millis, runtime::now());
+        }
+    }
+
+    /// What a leader stamps a command with.
+    pub(crate) fn now_millis(&self) -> u64 {
+        let (millis, at) = *self.0.lock().expect("no holder of the clock's lock panics");
+        millis + at.elapsed().as_millis() as u64
+    }
+}
+
+/// What an engine is started from.
+pub(crate) struct Parts {
+    pub(crate) myself: Myself,
+    pub(crate) storage: Storage,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) config: Arc<Config>,
+}
+
+/// A change of membership, and who waits for its answer.
+pub(crate) struct Change {
+    pub(crate) request: Request,
+    pub(crate) reply: oneshot::Sender<Reply>,
+}
+
+/// A running replica.
+pub(crate) struct Engine {
+    pub(crate) raft: Raft,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) route: Arc<Route>,
+    pub(crate) reads: Reads,
+    pub(crate) reader: StateReader,
+    pub(crate) checkpointer: Checkpointer,
+    pub(crate) state_store: Arc<dyn StateStore>,
+    pub(crate) snapshots: Arc<SnapshotCounters>,
+    proposer: Proposer,
+    log: Log,
+    log_store: Arc<dyn LogStore>,
+    config: Arc<Config>,
+    changes: mpsc::Sender<Change>,
+    tasks: Mutex<Vec<AbortHandle>>,
+    last_leader: AtomicU64,
+    leader_changes: AtomicU64,
+}
+
+/// Snapshots sent and installed since the start.
+#[derive(Debug, Default)]
+pub(crate) struct SnapshotCounters {
+    pub(crate) sent: AtomicU64,
+    pub(crate) installed: AtomicU64,
+}
+
+impl Engine {
+    /// Starts a replica on what its storage holds. The second value is the queue of changes of
+    /// membership, for `membership.rs` to serve.
+    pub(crate) async fn start(parts: Parts) -> Result<(Arc<Self>, mpsc::Receiver<Change>), Error> {
+        let Parts { myself, storage, transport, config } = parts;
+        let (durable, durable_seen) = watch::channel(LogIndex(0));
+        let state_config = StateConfig {
+            checkpoint_bytes: config.checkpoint_bytes,
+            overlay_bytes_max: config.overlay_bytes_max,
+            checkpoint_interval: config.checkpoint_interval,
+            ..StateConfig::default()
+        };
+        let state_store = storage.state.clone();
+        let state =
+            runtime::blocking(move || State::open(state_store, durable_seen, state_config)).await?;
+        let (reader, checkpointer) = (state.reader(), state.checkpointer());
+        let log = Log::open(storage.log.clone(), reader.clone(), durable, config.log_cache_bytes)?;
+        let clock = Arc::new(ClusterClock::new(reader.cluster_time().millis()));
+        let snapshots = Arc::new(SnapshotCounters::default());
+        let machine =
+            StateMachine::new(state, storage.state.clone(), clock.clone(), snapshots.clone())?;
+        let peers = Arc::new(Peers::new(myself.clone(), transport.clone()));
+        let networks = Networks { peers: peers.clone() };
+        let raft_config = Arc::new(raft_config(&config));
+        let raft = Raft::new(myself.id.0, raft_config, networks, log.clone(), machine)
+            .await
+            .map_err(|fatal| halted(&fatal))?;
+        let route = Arc::new(Route { raft: raft.clone(), peers: peers.clone(), clock });
+        let proposer = Proposer::start(route.clone(), config.inflight_bytes_max);
+        let reads = Reads::start(route.clone(), reader.applied());
+        let (changes, queue) = mpsc::channel(CHANGES_MAX);
+        let engine = Arc::new(Self {
+            raft,
+            transport,
+            peers,
+            route,
+            reads,
+            reader,
+            checkpointer,
+            state_store: storage.state,
+            snapshots,
+            proposer,
+            log,
+            log_store: storage.log,
+            config,
+            changes,
+            tasks: Mutex::default(),
+            last_leader: AtomicU64::new(0),
+            leader_changes: AtomicU64::new(0),
+        });
+        engine.keep(inbound::accept(engine.clone()));
+        let members = engine.clone();
+        engine.keep(engine.peers.clone().watch_over(move || members.members()));
+        engine.keep(keep_log_short(engine.clone()));
+        Ok((engine, queue))
+    }
+
+    /// Runs `task` until the engine stops.
+    pub(crate) fn keep(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let handle = runtime::spawn(task).abort_handle();
+        self.tasks.lock().expect("no holder of the tasks' lock panics").push(handle);
+    }
+
+    /// Makes this replica the first and only voter of its cluster.
+    pub(crate) async fn initialize(&self, member: Member) -> Result<(), Error> {
+        let members = BTreeMap::from([(self.id().0, member)]);
+        match self.raft.initialize(members).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(RaftError::APIError(error)) => Err(Error::Halted { cause: error.to_string() }),
+            Err(RaftError::Fatal(fatal)) => Err(halted(&fatal)),
+        }
+    }
+
+    /// Whether this replica's log and state are empty: it was never initialised.
+    pub(crate) fn is_pristine(&self) -> bool {
+        self.log.is_pristine()
+    }
+
+    /// Proposes a command, wherever the leader is. Not cancel safe: it may still happen.
+    pub(crate) async fn propose(
+        &self,
+        command: &Command,
+        timeout: Duration,
+    ) -> Result<Outcome, Error> {
+        self.proposer.propose(codec::encode(command), timeout).await
+    }
+
+    /// Returns once this replica has applied all that was acknowledged before the call.
+    pub(crate) async fn linearize(&self, timeout: Duration) -> Result<LogIndex, Error> {
+        self.reads.linearize(timeout).await
+    }
+
+    /// Queues a change of membership and waits for its answer.
+    pub(crate) async fn change(&self, request: Request) -> Reply {
+        let (reply, answered) = oneshot::channel();
+        match self.changes.try_send(Change { request, reply }) {
+            Ok(()) => {
+                answered.await.unwrap_or_else(|_| Reply::Unavailable("this replica stops".into()))
+            }
+            Err(_) => Reply::Unavailable("too many changes of membership wait".into()),
+        }
+    }
+
+    pub(crate) fn metrics(&self) -> RaftMetrics<TypeConfig> {
+        self.raft.metrics().borrow_watched().clone()
+    }
+
+    pub(crate) fn id(&self) -> NodeId {
+        self.peers.myself().id
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        matches!(self.route.leader(), Some(Leader::Here))
+    }
+
+    /// The leader, with what the membership says of it.
+    pub(crate) fn leader(&self) -> Option<(NodeId, Member)> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let leader = metrics.current_leader?;
+        let member = metrics.membership_config.membership().get_node(&leader)?.clone();
+        Some((NodeId(leader), member))
+    }
+
+    /// Counts a change of leader since the last look.
+    pub(crate) fn note_leader(&self) {
+        if let Some((leader, _)) = self.leader()
+            && self.last_leader.swap(leader.0, Ordering::Relaxed) != leader.0
+        {
+            self.leader_changes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The members of the effective membership, each with whether it votes.
+    pub(crate) fn members(&self) -> Vec<(NodeId, Member, bool)> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let voters: BTreeSet<u64> = membership.voter_ids().collect();
+        membership
+            .nodes()
+            .map(|(id, member)| (NodeId(*id), member.clone(), voters.contains(id)))
+            .collect()
+    }
+
+    pub(crate) fn raft_state(&self) -> RaftState {
+        match self.raft.metrics().borrow_watched().state {
+            ServerState::Leader => RaftState::Leader,
+            ServerState::Candidate => RaftState::Candidate,
+            ServerState::Learner => RaftState::Learner,
+            ServerState::Follower | ServerState::Shutdown => RaftState::Follower,
+        }
+    }
+
+    /// Why the replica cannot go on, if it cannot.
+    pub(crate) fn fault(&self) -> Option<Error> {
+        if let Some(error) = self.reader.faults().borrow().as_ref() {
+            return Some(Error::Halted { cause: error.to_string() });
+        }
+        let state = self.raft.metrics().borrow_watched().running_state.clone();
+        state.err().map(|fatal| halted(&fatal))
+    }
+
+    /// Returns when the replica cannot go on, with the first cause.
+    pub(crate) async fn faulted(&self) -> Error {
+        let mut faults = self.reader.faults();
+        loop {
+            if let Some(fault) = self.fault() {
+                return fault;
+            }
+            // Raft's metrics change with every entry: looking now and then is cheaper.
+            let _ = tokio::time::timeout(FAULT_INTERVAL, faults.changed()).await;
+        }
+    }
+
+    pub(crate) fn log_metrics(&self) -> LogMetrics {
+        self.log_store.metrics()
+    }
+
+    pub(crate) fn last_log_index(&self) -> LogIndex {
+        LogIndex(self.log.last_index())
+    }
+
+    /// Fills in what the engine counts.
+    pub(crate) fn count(&self, metrics: &mut crate::status::Metrics) {
+        let state = self.reader.metrics();
+        metrics.log = self.log_metrics();
+        metrics.applied_entries = state.applied_entries;
+        metrics.checkpoints = state.checkpoints;
+        metrics.checkpoint_micros = state.checkpoint_micros;
+        metrics.overlay_bytes = state.overlay_bytes;
+        metrics.state_disk_bytes = state.disk_bytes;
+        metrics.snapshots_sent = self.snapshots.sent.load(Ordering::Relaxed);
+        metrics.snapshots_installed = self.snapshots.installed.load(Ordering::Relaxed);
+        metrics.leader_changes = self.leader_changes.load(Ordering::Relaxed);
+        metrics.proposals = self.proposer.proposals.load(Ordering::Relaxed);
+        metrics.read_index_rounds = self.reads.counters.rounds.load(Ordering::Relaxed);
+        metrics.linearizable_reads = self.reads.counters.reads.load(Ordering::Relaxed);
+    }
+
+    /// Stops every task, then makes what is applied durable. In-flight calls are answered.
+    pub(crate) async fn stop(&self) -> Result<(), Error> {
+        let _ = self.raft.shutdown().await;
+        let checkpointed = if self.reader.faults().borrow().is_none() {
+            self.checkpointer.checkpoint_now().await.map(drop)
+        } else {
+            Ok(())
+        };
+        let tasks = std::mem::take(&mut *self.tasks.lock().expect("no holder panics"));
+        tasks.iter().for_each(AbortHandle::abort);
+        let log = self.log_store.clone();
+        runtime::blocking(move || log.close()).await;
+        checkpointed.map_err(Error::from)
+    }
+}
+
+fn raft_config(config: &Config) -> openraft::Config {
+    let millis = |duration: Duration| duration.as_millis() as u64;
+    let election_max = millis(config.election_timeout_max);
+    openraft::Config {
+        cluster_name: "axon".into(),
+        heartbeat_interval: millis(config.heartbeat_interval),
+        election_timeout_min: millis(config.election_timeout_min),
+        election_timeout_max: election_max,
+        enable_pre_vote: Some(true),
+        // Without it a bridge partition can leave a leader that nobody hears.
+        quorum_loss_probe_interval: Some(2 * election_max),
+        // A restarted leader must win an election: it could serve reads below what it acknowledged.
+        enable_leader_restore: Some(false),
+        max_payload_entries: 1024,
+        max_append_entries: Some(4096),
+        replication_lag_threshold: 1_000_000,
+        // A snapshot is a checkpoint; `keep_log_short` asks for one when the log is to be cut.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        purge_batch_size: 4096,
+        install_snapshot_timeout: 120_000,
+        ..openraft::Config::default()
+    }
+}
+
+/// Cuts the log to its retention, below the last checkpoint.
+async fn keep_log_short(engine: Arc<Engine>) {
+    loop {
+        tokio::time::sleep(PURGE_INTERVAL).await;
+        let upto = engine.log.purgeable(engine.config.log_retention_bytes);
+        if upto == 0 {
+            continue;
+        }
+        let checkpoint = engine.reader.checkpoint_position();
+        let upto = upto.min(checkpoint.index.0);
+        if engine.raft.trigger().snapshot().await.is_err()
+            || engine.raft.trigger().purge_log(upto).await.is_err()
+        {
+            return;
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Proposals: from any replica to the leader's log, in batches, until an answer or the deadline.
+//!
+//! One task drains what waits and sends it on as one batch: into the local log when this replica
+//! leads, otherwise in one frame to the leader. While [`BATCHES_IN_FLIGHT_MAX`] batches are on their
+//! way the next one grows. A command that was surely not handed to a log, and one that carries a
+//! request id, is tried again when there is a leader; the session makes it happen once.
+//!
+//! Invariant: every waiting caller is answered, at its deadline at the latest.
+
+use super::message::{self, Proposed};
+use super::peers::Peers;
+use super::{Proposal, Raft, TypeConfig};
+use crate::command::Outcome;
+use crate::error::{Error, ErrorOutcome, TransportError};
+use crate::raft::engine::ClusterClock;
+use crate::types::NodeId;
+use crate::{codec, runtime};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use openraft::errors::{ClientWriteError, Fatal};
+use openraft::raft::WriteResult;
+use openraft::rt::WatchReceiver;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+
+/// Commands in one batch.
+const BATCH_COMMANDS_MAX: usize = 1024;
+/// Bytes of commands in one batch, unless a single command is larger.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Batches on their way. With more, batches are smaller and cost more; with fewer, the next batch
+/// waits for a round trip that it could share.
+const BATCHES_IN_FLIGHT_MAX: usize = 4;
+/// How soon a command that found no leader is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
+/// What an overloaded caller is told to wait.
+const OVERLOAD_RETRY: Duration = Duration::from_millis(100);
+/// How long the leader keeps a forwarded batch whose fate is open.
+const FORWARDED_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Hands commands to the leader, wherever it is.
+pub(crate) struct Proposer {
+    queue: mpsc::UnboundedSender<Waiting>,
+    admission: Arc<Semaphore>,
+    pub(crate) proposals: AtomicU64,
+}
+
+/// A command on its way, with its caller.
+struct Waiting {
+    command: Bytes,
+    begun: Instant,
+    deadline: Instant,
+    /// Whether an attempt was, or may have been, handed to a log.
+    attempted: bool,
+    done: oneshot::Sender<Result<Outcome, Error>>,
+    _admitted: OwnedSemaphorePermit,
+}
+
+/// What the proposer's tasks share.
+pub(crate) struct Route {
+    pub(crate) raft: Raft,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) clock: Arc<ClusterClock>,
+}
+
+impl Proposer {
+    /// Starts the proposer. Commands in flight take up to `inflight_bytes_max`.
+    pub(crate) fn start(route: Arc<Route>, inflight_bytes_max: usize) -> Self {
+        let (queue, waiting) = mpsc::unbounded_channel();
+        runtime::spawn(dispatch(route, waiting));
+        let admission = Arc::new(Semaphore::new(inflight_bytes_max));
+        Self { queue, admission, proposals: AtomicU64::new(0) }
+    }
+
+    /// Proposes an encoded command and returns its outcome.
+    ///
+    /// Not cancel safe: dropped, the command may still happen.
+    pub(crate) async fn propose(
+        &self,
+        command: Bytes,
+        timeout: Duration,
+    ) -> Result<Outcome, Error> {
+        let weight = command.len().max(256) as u32;
+        let admitted = self
+            .admission
+            .clone()
+            .try_acquire_many_owned(weight)
+            .map_err(|_| Error::Overloaded { retry_after: OVERLOAD_RETRY })?;
+        self.proposals.fetch_add(1, Ordering::Relaxed);
+        let begun = runtime::now();
+        let (done, answered) = oneshot::channel();
+        let waiting = Waiting {
+            command,
+            begun,
+            deadline: begun + timeout,
+            attempted: false,
+            done,
+            _admitted: admitted,
+        };
+        self.queue.send(waiting).map_err(|_| Error::ShutDown)?;
+        answered.await.unwrap_or(Err(Error::ShutDown))
+    }
+}
+
+/// Sends batches on their way, and takes back what must be tried again.
+async fn dispatch(route: Arc<Route>, mut queue: mpsc::UnboundedReceiver<Waiting>) {
+    let (returned, mut returns) = mpsc::unbounded_channel::<Waiting>();
+    let mut parked: VecDeque<Waiting> = VecDeque::new();
+    let mut fresh = Vec::new();
+    let in_flight = Arc::new(AtomicUsize::new(0));
+    let landed = Arc::new(tokio::sync::Notify::new());
+    let mut retry = tokio::time::interval(RETRY_INTERVAL);
+    retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let room = in_flight.load(Ordering::Acquire) < BATCHES_IN_FLIGHT_MAX;
+        tokio::select! {
+            biased;
+            Some(waiting) = returns.recv() => {
+                parked.push_back(waiting);
+                continue;
+            }
+            taken = queue.recv_many(&mut fresh, BATCH_COMMANDS_MAX), if room && parked.is_empty() => {
+                if taken == 0 {
+                    return;
+                }
+            }
+            () = landed.notified(), if !room => continue,
+            _ = retry.tick(), if !parked.is_empty() => {
+                // What waits longest goes first; what arrived meanwhile follows it.
+                while let Ok(waiting) = queue.try_recv() {
+                    parked.push_back(waiting);
+                }
+                fresh.extend(parked.drain(..));
+            }
+        }
+        let Some(leader) = route.leader() else {
+            fresh.drain(..).for_each(|waiting| route.park(waiting, &mut parked));
+            continue;
+        };
+        for batch in batches(std::mem::take(&mut fresh)) {
+            let flight = Flight {
+                route: route.clone(),
+                returned: returned.clone(),
+                in_flight: in_flight.clone(),
+                landed: landed.clone(),
+            };
+            in_flight.fetch_add(1, Ordering::AcqRel);
+            let leader = leader.clone();
+            runtime::spawn(async move { flight.fly(leader, batch).await });
+        }
+    }
+}
+
+fn batches(waiting: Vec<Waiting>) -> Vec<Vec<Waiting>> {
+    let mut batches: Vec<Vec<Waiting>> = Vec::new();
+    let mut bytes = 0;
+    for waiting in waiting {
+        bytes += waiting.command.len();
+        match batches.last_mut() {
+            Some(batch) if bytes <= BATCH_BYTES_MAX && batch.len() < BATCH_COMMANDS_MAX => {
+                batch.push(waiting);
+            }
+            _ => {
+                bytes = waiting.command.len();
+                batches.push(vec![waiting]);
+            }
+        }
+    }
+    batches
+}
+
+/// Where the leader is.
+#[derive(Clone)]
+pub(crate) enum Leader {
+    Here,
+    At(NodeId, String),
+}
+
+impl Route {
+    /// Who leads, as far as is known here.
+    pub(crate) fn leader(&self) -> Option<Leader> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let leader = metrics.current_leader?;
+        if leader == self.peers.myself().id.0 {
+            return Some(Leader::Here);
+        }
+        let membership = metrics.membership_config.membership();
+        let member = membership.get_node(&leader)?;
+        Some(Leader::At(NodeId(leader), member.peer_address.clone()))
+    }
+
+    /// Keeps a command for the next try, or tells its caller that there is none.
+    fn park(&self, waiting: Waiting, parked: &mut VecDeque<Waiting>) {
+        match self.hopeless(&waiting) {
+            Some(error) => waiting.answer(Err(error)),
+            None => parked.push_back(waiting),
+        }
+    }
+
+    /// Why a command is not tried again, if it is not.
+    fn hopeless(&self, waiting: &Waiting) -> Option<Error> {
+        let expired = runtime::now() >= waiting.deadline;
+        let quorum = self.peers.quorum();
+        (expired || quorum.lost || waiting.done.is_closed())
+            .then(|| self.unavailable(waiting.begun, waiting.outcome()))
+    }
+
+    /// The best explanation for a call that could not be served.
+    pub(crate) fn unavailable(&self, begun: Instant, outcome: ErrorOutcome) -> Error {
+        let quorum = self.peers.quorum();
+        if let Some(error) = self.fatal() {
+            error
+        } else if quorum.alive < quorum.needed {
+            let (alive, needed, voters) = (quorum.alive, quorum.needed, quorum.voters);
+            Error::NoQuorum { alive, needed, voters, outcome }
+        } else if self.leader().is_none() {
+            Error::NoLeader { outcome }
+        } else {
+            Error::Timeout { waited: begun.elapsed(), outcome }
+        }
+    }
+
+    fn fatal(&self) -> Option<Error> {
+        let metrics = self.raft.metrics();
+        let state = metrics.borrow_watched().running_state.clone();
+        state.err().map(|fatal| halted(&fatal))
+    }
+
+    /// Writes commands into the log here; one answer a command, in order.
+    ///
+    /// Dropped, the commands may still happen.
+    async fn write_here(&self, commands: Vec<Bytes>) -> Vec<Proposed> {
+        let count = commands.len();
+        let stamp_millis = self.clock.now_millis();
+        let proposals = commands.into_iter().map(|command| Proposal { stamp_millis, command });
+        let mut answers = Vec::with_capacity(count);
+        match self.raft.client_write_many(proposals).await {
+            Ok(mut results) => {
+                while let Some(result) = results.next().await {
+                    answers.push(proposed(result));
+                }
+            }
+            Err(_) => answers.push(Proposed::Stopped),
+        }
+        answers.resize(count, Proposed::Unknown);
+        answers
+    }
+
+    /// Serves a batch that another replica forwarded.
+    pub(crate) async fn serve_forwarded(&self, commands: Vec<Bytes>) -> Bytes {
+        let count = commands.len();
+        let lost = vec![Proposed::Unknown; count];
+        let answers = if matches!(self.leader(), Some(Leader::Here)) {
+            let write = self.write_here(commands);
+            tokio::time::timeout(FORWARDED_DEADLINE, write).await.unwrap_or(lost)
+        } else {
+            vec![Proposed::NotLeader; count]
+        };
+        codec::encode(&answers)
+    }
+}
+
+fn proposed(result: Result<WriteResult<TypeConfig>, Fatal<TypeConfig>>) -> Proposed {
+    match result {
+        Ok(Ok(response)) => Proposed::Done(response.response),
+        // A fresh leader says so too, until its first quorum answers: it is tried again.
+        Ok(Err(ClientWriteError::ForwardToLeader(_))) => Proposed::NotLeader,
+        Ok(Err(_)) => Proposed::Unknown,
+        Err(_) => Proposed::Stopped,
+    }
+}
+
+pub(crate) fn halted(fatal: &Fatal<TypeConfig>) -> Error {
+    match fatal {
+        Fatal::Stopped => Error::ShutDown,
+        Fatal::Panicked => Error::Halted { cause: "the Raft core panicked".into() },
+        Fatal::StorageError(error) => Error::Halted { cause: error.to_string() },
+    }
+}
+
+impl Waiting {
+    fn outcome(&self) -> ErrorOutcome {
+        if self.attempted { ErrorOutcome::Unknown } else { ErrorOutcome::NotApplied }
+    }
+
+    fn answer(self, result: Result<Outcome, Error>) {
+        let _ = self.done.send(result);
+    }
+}
+
+/// One batch under way.
+struct Flight {
+    route: Arc<Route>,
+    returned: mpsc::UnboundedSender<Waiting>,
+    in_flight: Arc<AtomicUsize>,
+    landed: Arc<tokio::sync::Notify>,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.landed.notify_one();
+    }
+}
+
+impl Flight {
+    async fn fly(&self, leader: Leader, mut batch: Vec<Waiting>) {
+        let deadline = batch.iter().map(|waiting| waiting.deadline).max();
+        let deadline = deadline.unwrap_or_else(runtime::now);
+        let commands: Vec<Bytes> = batch.iter().map(|waiting| waiting.command.clone()).collect();
+        let answers = tokio::select! {
+            biased;
+            answers = self.attempt(&leader, commands, deadline) => answers,
+            // Nothing can be decided now: what was handed over may still be, later.
+            _ = self.route.peers.quorum_lost() => Err(true),
+            () = tokio::time::sleep_until(deadline) => Err(true),
+        };
+        let answers = match answers {
+            Ok(answers) => answers,
+            Err(true) => vec![Proposed::Unknown; batch.len()],
+            Err(false) => vec![Proposed::NotLeader; batch.len()],
+        };
+        for (mut waiting, answer) in batch.drain(..).zip(answers) {
+            match answer {
+                Proposed::Done(outcome) => waiting.answer(Ok(outcome)),
+                Proposed::NotLeader => self.again(waiting),
+                Proposed::Unknown => {
+                    waiting.attempted = true;
+                    self.again(waiting);
+                }
+                Proposed::Stopped => {
+                    waiting.attempted = true;
+                    match self.route.fatal() {
+                        Some(error) => waiting.answer(Err(error)),
+                        None => self.again(waiting),
+                    }
+                }
+            }
+        }
+    }
+
+    /// `Err(attempted)` when there is no answer for any command.
+    async fn attempt(
+        &self,
+        leader: &Leader,
+        commands: Vec<Bytes>,
+        deadline: Instant,
+    ) -> Result<Vec<Proposed>, bool> {
+        match leader {
+            Leader::Here => Ok(self.route.write_here(commands).await),
+            Leader::At(id, address) => {
+                let frame = message::encode_forward(commands.iter());
+                let left = deadline.saturating_duration_since(runtime::now());
+                let client = self.route.peers.client(*id, address);
+                let reply = client.request(frame, left).await.map_err(|error| {
+                    !matches!(
+                        error,
+                        TransportError::Unreachable { .. } | TransportError::Refused { .. }
+                    )
+                })?;
+                let answers: Vec<Proposed> = codec::decode(&reply).map_err(|_| true)?;
+                if answers.len() == commands.len() { Ok(answers) } else { Err(true) }
+            }
+        }
+    }
+
+    fn again(&self, waiting: Waiting) {
+        match self.route.hopeless(&waiting) {
+            Some(error) => waiting.answer(Err(error)),
+            None => drop(self.returned.send(waiting)),
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What replicas say to each other over the control and replication lanes.
+//!
+//! A control request is one frame: a tag byte, then for the two hot kinds (forwarded commands,
+//! heartbeats) a hand-written body that is sliced instead of copied, and for the rest the codec's.
+//! An unknown tag or a newer encoding is answered with [`Reply::Unsupported`], so that an older
+//! replica never falls over a newer one.
+
+use super::{Entry, LogId, TypeConfig, Vote, entry};
+use crate::codec;
+use crate::command::Outcome;
+use crate::types::{ClusterId, Member, NodeId};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use openraft::raft::{
+    AppendEntriesRequest, StreamAppendResult, TransferLeaderRequest, VoteRequest, VoteResponse,
+};
+use serde::{Deserialize, Serialize};
+
+const TAG_REQUEST: u8 = 0;
+const TAG_FORWARD: u8 = 1;
+const TAG_HEARTBEAT: u8 = 2;
+
+/// A request over the control lane. Append only.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Request {
+    Vote(VoteRequest<TypeConfig>),
+    PreVote(VoteRequest<TypeConfig>),
+    TransferLeader(TransferLeaderRequest<TypeConfig>),
+    /// The index that a linearizable read must wait for.
+    ReadIndex,
+    /// "Are you there?"
+    Ping,
+    /// A newcomer asks for an id.
+    Join(JoinRequest),
+    /// A member says who and where it is; a newcomer that its identity is on disk.
+    Announce(Announcement),
+    /// A caught-up learner, or an operator, asks for promotion.
+    Promote(NodeId),
+    /// An operator removes a member.
+    Remove(NodeId),
+    /// An operator moves leadership.
+    Transfer(Option<NodeId>),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct JoinRequest {
+    pub(crate) nonce: u128,
+    pub(crate) member: Member,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Announcement {
+    pub(crate) id: NodeId,
+    /// What the joiner joined with; 0 for the founder.
+    pub(crate) nonce: u128,
+    pub(crate) member: Member,
+}
+
+/// The answer to a [`Request`]. Append only.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    Vote(VoteResponse<TypeConfig>),
+    /// The answer to a heartbeat, as on the replication lane.
+    Appended(Bytes),
+    Transferred(openraft::raft::TransferLeaderResponse<TypeConfig>),
+    ReadIndex(u64),
+    Pong(Pong),
+    Joined {
+        cluster_id: ClusterId,
+        id: NodeId,
+    },
+    Done,
+    /// Leadership is with this node now.
+    Leader(NodeId),
+    /// Ask the leader, if one is known here.
+    NotLeader(Option<(NodeId, String)>),
+    /// The id was removed from the cluster.
+    Removed,
+    /// It cannot be done; the words say why and what to do. `true`: it would lose quorum.
+    Refused {
+        reason: String,
+        loses_quorum: bool,
+    },
+    /// It cannot be done now; trying again helps.
+    Unavailable(String),
+    /// This replica is too old for the request.
+    Unsupported(String),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Pong {
+    pub(crate) id: NodeId,
+    pub(crate) version: String,
+    pub(crate) applied_index: u64,
+}
+
+/// What became of one forwarded command.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Proposed {
+    Done(Outcome),
+    /// Not handed to the log: this replica does not lead.
+    NotLeader,
+    /// Handed to the log, then lost from sight.
+    Unknown,
+    /// The leader has halted or stops.
+    Stopped,
+}
+
+/// A control frame, taken apart.
+pub(crate) enum Control {
+    Request(Box<Request>),
+    Forward(Vec<Bytes>),
+    Heartbeat(AppendEntriesRequest<TypeConfig>),
+}
+
+impl Request {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = vec![TAG_REQUEST, codec::VERSION];
+        codec::encode_into(self, &mut out);
+        out.into()
+    }
+}
+
+impl Control {
+    pub(crate) fn decode(mut frame: Bytes) -> Result<Self, String> {
+        if frame.is_empty() {
+            return Err("an empty request".into());
+        }
+        match frame.get_u8() {
+            TAG_REQUEST => codec::decode(&frame)
+                .map(|request| Self::Request(Box::new(request)))
+                .map_err(|error| error.to_string()),
+            TAG_FORWARD => split(frame).map(Self::Forward),
+            TAG_HEARTBEAT => decode_append(frame).map(Self::Heartbeat),
+            tag => {
+                Err(format!("request tag {tag} is unknown to Axon {}", env!("CARGO_PKG_VERSION")))
+            }
+        }
+    }
+}
+
+/// Encodes a batch of commands to be forwarded.
+pub(crate) fn encode_forward<'a>(commands: impl Iterator<Item = &'a Bytes> + Clone) -> Bytes {
+    let size: usize = commands.clone().map(|command| command.len() + 4).sum();
+    let mut out = BytesMut::with_capacity(1 + size);
+    out.put_u8(TAG_FORWARD);
+    for command in commands {
+        out.put_u32_le(command.len() as u32);
+        out.put_slice(command);
+    }
+    out.freeze()
+}
+
+fn split(mut bytes: Bytes) -> Result<Vec<Bytes>, String> {
+    let mut parts = Vec::new();
+    while bytes.has_remaining() {
+        parts.push(take_part(&mut bytes)?);
+    }
+    Ok(parts)
+}
+
+fn take_part(bytes: &mut Bytes) -> Result<Bytes, String> {
+    if bytes.len() < 4 {
+        return Err("a length is cut short".into());
+    }
+    let len = bytes.get_u32_le() as usize;
+    if bytes.len() < len {
+        return Err(format!("a part of {len} bytes is cut short at {}", bytes.len()));
+    }
+    Ok(bytes.split_to(len))
+}
+
+/// The part of an append that is not entries.
+#[derive(Serialize, Deserialize)]
+struct AppendHeader {
+    vote: Vote,
+    prev_log_id: Option<LogId>,
+    leader_commit: Option<LogId>,
+}
+
+/// Encodes an append for the replication lane.
+pub(crate) fn encode_append(request: &AppendEntriesRequest<TypeConfig>) -> Bytes {
+    let size: usize = request.entries.iter().map(|entry| entry::encoded_len(entry) + 4).sum();
+    let mut out = Vec::with_capacity(128 + size);
+    put_append(request, &mut out);
+    out.into()
+}
+
+/// Encodes an append without entries for the control lane.
+pub(crate) fn encode_heartbeat(request: &AppendEntriesRequest<TypeConfig>) -> Bytes {
+    let mut out = vec![TAG_HEARTBEAT];
+    put_append(request, &mut out);
+    out.into()
+}
+
+fn put_append(request: &AppendEntriesRequest<TypeConfig>, out: &mut Vec<u8>) {
+    let header = AppendHeader {
+        vote: request.vote,
+        prev_log_id: request.prev_log_id.clone(),
+        leader_commit: request.leader_commit.clone(),
+    };
+    put_part(out, |out| codec::encode_into(&header, out));
+    for entry in &request.entries {
+        put_part(out, |out| entry::encode_into(entry, out));
+    }
+}
+
+fn put_part(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    put(out);
+    let len = (out.len() - at - 4) as u32;
+    out[at..at + 4].copy_from_slice(&len.to_le_bytes());
+}
+
+/// Decodes an append; its entries keep slices of the frame.
+pub(crate) fn decode_append(mut frame: Bytes) -> Result<AppendEntriesRequest<TypeConfig>, String> {
+    let header = take_part(&mut frame)?;
+    let header: AppendHeader = codec::decode_from(&header).map_err(|error| error.to_string())?;
+    let first = header.prev_log_id.as_ref().map_or(0, |prev| prev.index + 1);
+    let entries = split(frame)?
+        .into_iter()
+        .zip(first..)
+        .map(|(bytes, index)| entry::decode(index, bytes))
+        .collect::<Result<Vec<Entry>, String>>()?;
+    Ok(AppendEntriesRequest {
+        vote: header.vote,
+        prev_log_id: header.prev_log_id,
+        leader_commit: header.leader_commit,
+        entries,
+    })
+}
+
+/// Encodes the answer to one append.
+pub(crate) fn encode_appended(result: &StreamAppendResult<TypeConfig>) -> Bytes {
+    let result = match result {
+        Ok(log_id) => Appended::Matched(log_id.clone()),
+        Err(openraft::raft::StreamAppendError::Conflict(log_id)) => {
+            Appended::Conflict(log_id.clone())
+        }
+        Err(openraft::raft::StreamAppendError::HigherVote(vote)) => Appended::HigherVote(*vote),
+    };
+    codec::encode(&result)
+}
+
+/// Decodes the answer to one append.
+pub(crate) fn decode_appended(frame: &[u8]) -> Result<StreamAppendResult<TypeConfig>, String> {
+    let result = codec::decode(frame).map_err(|error| error.to_string())?;
+    Ok(match result {
+        Appended::Matched(log_id) => Ok(log_id),
+        Appended::Conflict(log_id) => Err(openraft::raft::StreamAppendError::Conflict(log_id)),
+        Appended::HigherVote(vote) => Err(openraft::raft::StreamAppendError::HigherVote(vote)),
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+enum Appended {
+    Matched(Option<LogId>),
+    Conflict(LogId),
+    HigherVote(Vote),
+}

@@ -1,0 +1,191 @@
+//! `ReadIndex`: how a read on any replica sees every write acknowledged before it began.
+//!
+//! One round asks the leader, which confirms with a quorum that it still leads, for the index that
+//! is committed; it serves every read that was waiting when it began. Then this replica waits until
+//! it has applied that index, once for all of them. The data never crosses the network.
+
+use super::TypeConfig;
+use super::forward::{Leader, Route, halted};
+use super::message::{Reply, Request};
+use crate::error::{Error, ErrorOutcome};
+use crate::runtime;
+use crate::types::LogIndex;
+use openraft::ReadPolicy;
+use openraft::errors::{LinearizableReadError, RaftError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+/// Rounds under way at once: the next begins before the last one's answer is back.
+const ROUNDS_MAX: usize = 2;
+/// How soon a round that found no leader is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The reads that wait on one replica.
+pub(crate) struct Reads {
+    queue: mpsc::UnboundedSender<Reader>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// What the rounds count.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) rounds: AtomicU64,
+    pub(crate) reads: AtomicU64,
+}
+
+struct Reader {
+    begun: Instant,
+    deadline: Instant,
+    /// Whether it waits until the index is applied here, or wants the index alone.
+    applied: bool,
+    done: oneshot::Sender<Result<LogIndex, Error>>,
+}
+
+/// Why a round gave no index.
+enum Miss {
+    /// It may be tried again.
+    Retry,
+    /// It may not.
+    Stop(Error),
+}
+
+impl Reads {
+    pub(crate) fn start(route: Arc<Route>, applied: watch::Receiver<LogIndex>) -> Self {
+        let (queue, readers) = mpsc::unbounded_channel();
+        let counters = Arc::new(Counters::default());
+        runtime::spawn(rounds(route, applied, readers, counters.clone()));
+        Self { queue, counters }
+    }
+
+    /// Returns once this replica has applied all that was acknowledged before the call.
+    pub(crate) async fn linearize(&self, timeout: Duration) -> Result<LogIndex, Error> {
+        self.wait(timeout, true).await
+    }
+
+    /// Returns the index that a linearizable read anywhere must wait for. Only the leader knows.
+    pub(crate) async fn index(&self, timeout: Duration) -> Result<LogIndex, Error> {
+        self.wait(timeout, false).await
+    }
+
+    async fn wait(&self, timeout: Duration, applied: bool) -> Result<LogIndex, Error> {
+        let begun = runtime::now();
+        let (done, answered) = oneshot::channel();
+        let reader = Reader { begun, deadline: begun + timeout, applied, done };
+        self.queue.send(reader).map_err(|_| Error::ShutDown)?;
+        self.counters.reads.fetch_add(1, Ordering::Relaxed);
+        answered.await.unwrap_or(Err(Error::ShutDown))
+    }
+}
+
+async fn rounds(
+    route: Arc<Route>,
+    applied: watch::Receiver<LogIndex>,
+    mut readers: mpsc::UnboundedReceiver<Reader>,
+    counters: Arc<Counters>,
+) {
+    let slots = Arc::new(Semaphore::new(ROUNDS_MAX));
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let mut waiting = Vec::new();
+        if readers.recv_many(&mut waiting, usize::MAX).await == 0 {
+            return;
+        }
+        let (route, applied, counters) = (route.clone(), applied.clone(), counters.clone());
+        runtime::spawn(async move {
+            let _slot = slot;
+            round(&route, applied, waiting, &counters).await;
+        });
+    }
+}
+
+/// Finds the index for `waiting`, trying until the last deadline.
+async fn round(
+    route: &Route,
+    mut applied: watch::Receiver<LogIndex>,
+    mut waiting: Vec<Reader>,
+    counters: &Counters,
+) {
+    let index = loop {
+        counters.rounds.fetch_add(1, Ordering::Relaxed);
+        let Some(deadline) = waiting.iter().map(|reader| reader.deadline).max() else { return };
+        let found = tokio::select! {
+            biased;
+            found = read_index(route, deadline) => found,
+            _ = route.peers.quorum_lost() => Err(Miss::Retry),
+            () = tokio::time::sleep_until(deadline) => Err(Miss::Retry),
+        };
+        match found {
+            Ok(index) => break index,
+            Err(Miss::Stop(error)) => {
+                waiting.drain(..).for_each(|reader| reader.answer(Err(error.clone())));
+                return;
+            }
+            Err(Miss::Retry) => {
+                give_up(route, &mut waiting);
+                tokio::time::sleep(RETRY_INTERVAL).await;
+            }
+        }
+    };
+    let (waiting, ready): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|reader| reader.applied);
+    ready.into_iter().for_each(|reader| reader.answer(Ok(index)));
+    let Some(deadline) = waiting.iter().map(|reader| reader.deadline).max() else { return };
+    let caught_up = applied.wait_for(|applied| *applied >= index);
+    let caught_up = tokio::time::timeout_at(deadline, caught_up).await;
+    let caught_up = matches!(caught_up, Ok(Ok(_)));
+    for reader in waiting {
+        let answer = if caught_up {
+            Ok(index)
+        } else {
+            Err(route.unavailable(reader.begun, ErrorOutcome::NotApplied))
+        };
+        reader.answer(answer);
+    }
+}
+
+/// Answers those whose deadline passed, or all of them when the quorum is lost.
+fn give_up(route: &Route, waiting: &mut Vec<Reader>) {
+    let now = runtime::now();
+    let lost = route.peers.quorum().lost;
+    for reader in std::mem::take(waiting) {
+        if lost || now >= reader.deadline {
+            let error = route.unavailable(reader.begun, ErrorOutcome::NotApplied);
+            reader.answer(Err(error));
+        } else if !reader.done.is_closed() {
+            waiting.push(reader);
+        }
+    }
+}
+
+async fn read_index(route: &Route, deadline: Instant) -> Result<LogIndex, Miss> {
+    match route.leader() {
+        None => Err(Miss::Retry),
+        Some(Leader::Here) => confirm(route).await,
+        Some(Leader::At(id, address)) => {
+            let left = deadline.saturating_duration_since(runtime::now());
+            match route.peers.ask(id, &address, &Request::ReadIndex, left).await {
+                Ok(Reply::ReadIndex(index)) => Ok(LogIndex(index)),
+                _ => Err(Miss::Retry),
+            }
+        }
+    }
+}
+
+/// Confirms with a quorum that this replica leads, and returns the index to wait for.
+async fn confirm(route: &Route) -> Result<LogIndex, Miss> {
+    match route.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+        Ok(linearizer) => Ok(LogIndex(linearizer.read_log_id().index())),
+        Err(RaftError::<TypeConfig, LinearizableReadError<TypeConfig>>::Fatal(fatal)) => {
+            Err(Miss::Stop(halted(&fatal)))
+        }
+        Err(RaftError::APIError(_)) => Err(Miss::Retry),
+    }
+}
+
+impl Reader {
+    fn answer(self, answer: Result<LogIndex, Error>) {
+        let _ = self.done.send(answer);
+    }
+}

@@ -1,0 +1,193 @@
+//! Snapshots: a checkpoint is one, so that making it is O(1); sending it is a stream of its rows.
+//!
+//! A transfer has a channel of its own: one frame with the leader's vote and the snapshot's
+//! description, then the chunks of [`transfer`](crate::state::transfer), an empty frame at the end,
+//! and one frame back. Writes and reads go on at both ends until the new state is verified whole;
+//! then the follower swaps it in.
+
+use super::engine::Engine;
+use super::state::decode_position;
+use super::{Raft, TypeConfig, Vote};
+use crate::error::{StorageError, TransportError};
+use crate::state::transfer::{SnapshotSink, SnapshotSource, VerifiedSnapshot};
+use crate::state::{Checkpointer, Position};
+use crate::storage::StateStore;
+use crate::transport::Channel;
+use crate::{codec, runtime};
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use openraft::alias::{SnapshotMetaOf, SnapshotOf};
+use openraft::raft::SnapshotResponse;
+use openraft::rt::WatchReceiver;
+use openraft::storage::RaftSnapshotBuilder;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How long a chunk may take to arrive, and the receiver to put the whole in place.
+const STEP_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A snapshot on its way out of, or into, this replica.
+pub(crate) enum SnapshotData {
+    /// To be sent.
+    Source(Box<SnapshotSource>),
+    /// Received whole and verified, to be put in place.
+    Verified(Box<VerifiedSnapshot>),
+}
+
+/// Makes a snapshot: forces a checkpoint.
+pub(crate) struct Builder {
+    pub(crate) checkpointer: Checkpointer,
+    pub(crate) store: Arc<dyn StateStore>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotData>, io::Error> {
+        self.checkpointer.checkpoint_now().await?;
+        let store = self.store.clone();
+        let source = runtime::blocking(move || SnapshotSource::open(&*store)).await?;
+        let meta = meta(source.position())?;
+        Ok(SnapshotOf::<TypeConfig, _> { meta, snapshot: SnapshotData::Source(Box::new(source)) })
+    }
+}
+
+/// openraft's description of the snapshot that stands at `position`.
+pub(crate) fn meta(position: &Position) -> Result<SnapshotMetaOf<TypeConfig>, StorageError> {
+    let (last_log_id, last_membership) = decode_position(position)?;
+    Ok(SnapshotMetaOf::<TypeConfig> { last_log_id, last_membership })
+}
+
+#[derive(Serialize, Deserialize)]
+struct Announced {
+    vote: Vote,
+    position: (u64, Bytes, Bytes),
+}
+
+#[derive(Serialize, Deserialize)]
+enum Received {
+    Installed(SnapshotResponse<TypeConfig>),
+    Failed(String),
+}
+
+/// Sends a snapshot over a fresh channel and waits until it is in place there.
+pub(crate) async fn send(
+    mut channel: Channel,
+    vote: Vote,
+    snapshot: SnapshotOf<TypeConfig, SnapshotData>,
+) -> Result<SnapshotResponse<TypeConfig>, TransportError> {
+    let SnapshotData::Source(mut source) = snapshot.snapshot else {
+        return Err(failed("a received snapshot cannot be sent on"));
+    };
+    let position = source.position().clone();
+    let announced =
+        Announced { vote, position: (position.index.0, position.log_id, position.membership) };
+    channel.sink.send(codec::encode(&announced)).await?;
+    loop {
+        let (returned, chunk) = runtime::blocking(move || {
+            let chunk = source.next_chunk();
+            (source, chunk)
+        })
+        .await;
+        source = returned;
+        let Some(chunk) = chunk.map_err(failed)? else { break };
+        within(channel.sink.send(chunk)).await??;
+    }
+    channel.sink.send(Bytes::new()).await?;
+    let reply =
+        within(channel.stream.next()).await?.ok_or_else(|| failed("the follower left"))??;
+    match codec::decode(&reply).map_err(failed)? {
+        Received::Installed(response) => Ok(response),
+        Received::Failed(reason) => Err(failed(reason)),
+    }
+}
+
+/// Receives a snapshot and puts it in place.
+pub(crate) async fn receive(
+    engine: &Arc<Engine>,
+    mut channel: Channel,
+) -> Result<(), TransportError> {
+    let received = match take(engine, &mut channel).await {
+        Ok(response) => Received::Installed(response),
+        Err(error) => {
+            tracing::warn!("a snapshot was not installed: {error}");
+            Received::Failed(error.to_string())
+        }
+    };
+    channel.sink.send(codec::encode(&received)).await
+}
+
+async fn take(
+    engine: &Engine,
+    channel: &mut Channel,
+) -> Result<SnapshotResponse<TypeConfig>, TransportError> {
+    let first = next(channel).await?;
+    let announced: Announced = codec::decode(&first).map_err(failed)?;
+    let (index, log_id, membership) = announced.position;
+    let position = Position { index: index.into(), log_id, membership };
+    let (store, cluster_id) = (engine.state_store.clone(), engine.peers.myself().cluster_id);
+    let mut sink = runtime::blocking(move || SnapshotSink::begin(&*store, Some(cluster_id)))
+        .await
+        .map_err(failed)?;
+    loop {
+        let chunk = next(channel).await?;
+        if chunk.is_empty() {
+            break;
+        }
+        sink = runtime::blocking(move || sink.take_chunk(&chunk).map(|()| sink))
+            .await
+            .map_err(failed)?;
+    }
+    let verified = runtime::blocking(move || sink.verify()).await.map_err(failed)?;
+    if *verified.position() != position {
+        return Err(failed("its rows do not stand where it was announced"));
+    }
+    install(&engine.raft, announced.vote, &position, verified).await
+}
+
+/// Hands a verified snapshot to the Raft core, unless it contradicts what is committed here:
+/// openraft panics on that.
+async fn install(
+    raft: &Raft,
+    vote: Vote,
+    position: &Position,
+    verified: VerifiedSnapshot,
+) -> Result<SnapshotResponse<TypeConfig>, TransportError> {
+    let meta = meta(position).map_err(failed)?;
+    let committed = raft.metrics().borrow_watched().local_committed.clone();
+    let stale = committed >= meta.last_log_id
+        || committed.as_ref().map(|id| id.index) >= meta.last_log_id.as_ref().map(|id| id.index);
+    let beyond_vote = meta
+        .last_log_id
+        .as_ref()
+        .is_some_and(|last| **last.committed_leader_id() > vote.leader_id.term);
+    if stale || beyond_vote {
+        return Err(failed("it is older than what is committed here, or contradicts it"));
+    }
+    let snapshot = SnapshotData::Verified(Box::new(verified));
+    let snapshot = SnapshotOf::<TypeConfig, _> { meta, snapshot };
+    raft.install_full_snapshot(vote, snapshot).await.map_err(failed)
+}
+
+async fn next(channel: &mut Channel) -> Result<Bytes, TransportError> {
+    within(channel.stream.next()).await?.ok_or_else(|| failed("the leader left"))?
+}
+
+async fn within<T>(step: impl Future<Output = T>) -> Result<T, TransportError> {
+    let timeout = TransportError::Timeout { waited: STEP_DEADLINE };
+    tokio::time::timeout(STEP_DEADLINE, step).await.map_err(|_| timeout)
+}
+
+fn failed(reason: impl ToString) -> TransportError {
+    TransportError::Closed { message: reason.to_string() }
+}
+
+impl Engine {
+    /// Counts a snapshot that reached a follower.
+    pub(crate) fn snapshot_sent(&self) {
+        self.snapshots.sent.fetch_add(1, Ordering::Relaxed);
+    }
+}

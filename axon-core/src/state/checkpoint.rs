@@ -1,0 +1,191 @@
+//! Checkpoints: from memory into the engine, one at a time, beside apply.
+//!
+//! A checkpoint freezes the overlay with all that belongs to its moment, waits until this node's own
+//! log is durable up to there, writes the rows, sorted, in one commit on a thread of its own, opens
+//! the new base and drops the frozen overlay. Invariants:
+//!
+//! * **it commits only once the log is durable up to its position.** Raft applies entries that a
+//!   majority has synced and this node has not yet; a state ahead of its own log could not be
+//!   started again;
+//! * at most one is under way, and reads see the frozen overlay until its rows are in the base;
+//! * the first one that fails is the last: the fault is latched, and the replica halts. What was
+//!   not written is still in the log.
+//!
+//! It begins when the overlay is large, when its oldest change is old, or when it is asked for.
+
+use super::base::{Base, Position, Summary};
+use super::overlay::{Overlay, SPACES};
+use super::seal::seal;
+use super::{Core, Inner};
+use crate::error::StorageError;
+use crate::runtime;
+use crate::storage::{Result, RowChange};
+use bytes::BytesMut;
+use std::ops::Bound;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+/// An overlay to be written, with what belongs to its moment.
+pub(crate) struct Frozen {
+    pub overlay: Arc<Overlay>,
+    pub summary: Summary,
+}
+
+/// A checkpoint that has begun. One that does not commit yet can still be called off, by taking it
+/// out of the core: nobody then finds its number there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Underway {
+    pub number: u64,
+    pub commits: bool,
+}
+
+/// A checkpoint whose log is durable.
+pub(crate) struct Job {
+    inner: Arc<Inner>,
+    frozen: Arc<Frozen>,
+    number: u64,
+}
+
+/// Asks for checkpoints. Cheap to clone.
+#[derive(Clone)]
+pub struct Checkpointer {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl Checkpointer {
+    /// Makes a checkpoint of everything applied so far, and returns where it stands.
+    ///
+    /// Waits for as long as this node's log is not durable up to there. Cancel safe: the checkpoint
+    /// goes on by itself.
+    pub async fn checkpoint_now(&self) -> Result<Position> {
+        let mut ticks = self.inner.ticks.subscribe();
+        let mut faults = self.inner.faults.subscribe();
+        let target = self.inner.core().position.clone();
+        loop {
+            self.inner.faults.check()?;
+            {
+                let mut core = self.inner.core();
+                if core.base.position.covers(&target) {
+                    return Ok(core.base.position.clone());
+                }
+                begin(&self.inner, &mut core);
+            }
+            tokio::select! {
+                _ = ticks.changed() => {}
+                _ = faults.changed() => {}
+            }
+        }
+    }
+}
+
+/// Begins a checkpoint, unless one is under way, there is nothing to write, or must not be.
+pub(crate) fn begin(inner: &Arc<Inner>, core: &mut Core) {
+    let held = core.underway.is_some() || core.installing;
+    if held || core.dirty_since.is_none() || inner.faults.check().is_err() {
+        return;
+    }
+    core.checkpoints_begun += 1;
+    let number = core.checkpoints_begun;
+    let frozen = Arc::new(Frozen {
+        overlay: std::mem::take(&mut core.active),
+        summary: Summary {
+            position: core.position.clone(),
+            registers: core.machine.registers.clone(),
+            joiners: core.machine.joiners.clone(),
+            totals: core.totals,
+        },
+    });
+    core.underway = Some(Underway { number, commits: false });
+    core.frozen = Some(frozen.overlay.clone());
+    core.dirty_since = None;
+    inner.publish(core);
+    runtime::spawn(wait_for_log(Job { inner: inner.clone(), frozen, number }));
+}
+
+async fn wait_for_log(job: Job) {
+    let index = job.frozen.summary.position.index;
+    let mut durable = job.inner.durable.clone();
+    if durable.wait_for(|durable| *durable >= index).await.is_err() {
+        job.inner.faults.latch(&StorageError::Mismatch {
+            path: "the state".into(),
+            reason: format!("the log was closed before entry {index} was durable"),
+        });
+        return;
+    }
+    let queue = job.inner.queue.clone();
+    if queue.push(job).is_err() {
+        // The worker ends only with the last holder of its queue, and this is one.
+        tracing::error!("the checkpoint worker has ended");
+    }
+}
+
+impl Job {
+    /// Writes the checkpoint. Blocks on the disk.
+    pub(crate) fn run(self) {
+        let Self { inner, frozen, number } = self;
+        match &mut inner.core().underway {
+            Some(underway) if underway.number == number => underway.commits = true,
+            _ => return,
+        }
+        let began = runtime::now();
+        let written = write(&inner, &frozen);
+        let micros = began.elapsed().as_micros() as u64;
+        let mut core = inner.core();
+        match written {
+            Ok(base) => {
+                core.base = Arc::new(base);
+                core.frozen = None;
+                inner.publish(&core);
+                inner.checkpoints.fetch_add(1, Ordering::Relaxed);
+                inner.checkpoint_micros.fetch_add(micros, Ordering::Relaxed);
+            }
+            // The frozen overlay stays, so that reads stay right until the replica has halted.
+            Err(error) => inner.faults.latch(&error),
+        }
+        core.underway = None;
+        drop(core);
+        inner.tick();
+    }
+}
+
+fn write(inner: &Inner, frozen: &Frozen) -> Result<Base> {
+    let mut arena = BytesMut::new();
+    let mut changes = Vec::new();
+    for space in SPACES {
+        let rows = frozen.overlay.range(space, Bound::Unbounded, Bound::Unbounded, u64::MAX);
+        changes.extend(rows.map(|(key, row)| {
+            let value = row.map(|row| seal(space, &key, &row, &mut arena));
+            RowChange { space, key, value }
+        }));
+    }
+    changes.extend(frozen.summary.rows());
+    inner.store.commit(&changes)?;
+    Ok(Base { view: inner.store.view()?, position: frozen.summary.position.clone() })
+}
+
+/// Begins a checkpoint whenever the oldest change in memory has reached the age for it.
+pub(crate) async fn keep_time(inner: Weak<Inner>, dirty: Arc<tokio::sync::Notify>) {
+    loop {
+        dirty.notified().await;
+        loop {
+            let due = {
+                let Some(inner) = inner.upgrade() else { return };
+                let mut core = inner.core();
+                let interval = inner.config.checkpoint_interval;
+                match core.dirty_since {
+                    None => break,
+                    Some(since) if since.elapsed() < interval => since + interval,
+                    Some(_) => {
+                        begin(&inner, &mut core);
+                        if core.dirty_since.is_none() || inner.faults.check().is_err() {
+                            break;
+                        }
+                        // Another one is under way: look again when it has had as much time.
+                        runtime::now() + interval
+                    }
+                }
+            };
+            tokio::time::sleep_until(due).await;
+        }
+    }
+}

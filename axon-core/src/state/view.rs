@@ -1,0 +1,307 @@
+//! Reads: the state as of one moment, and the handle that gives such moments out.
+//!
+//! A [`View`] is three layers, youngest first: the active overlay as of a sequence number, the frozen
+//! one while a checkpoint is under way, and the base. Nothing in it ever changes, and holding one
+//! never holds up apply; it keeps an overlay in memory and a view of the engine open, so drop it
+//! soon. Calls may block on the disk. A row that cannot be trusted halts the replica, whoever
+//! reads it.
+
+use super::base::{Base, Position};
+use super::overlay::{Lookup, Overlay};
+use super::seal::{Totals, unseal};
+use super::{Inner, StateMetrics};
+use crate::error::StorageError;
+use crate::machine::clock::ClusterClock;
+use crate::machine::rows;
+use crate::storage::{Result, Row, Space};
+use crate::types::{ClusterId, KeyRange, KeyValue, LogIndex, NodeId, Revision};
+use bytes::Bytes;
+use std::iter::Peekable;
+use std::ops::Bound;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The first fault, for all who must learn of it.
+#[derive(Clone)]
+pub(crate) struct Faults(Arc<watch::Sender<Option<StorageError>>>);
+
+impl Faults {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+
+    /// Keeps `error`, if it is the first.
+    pub(crate) fn latch(&self, error: &StorageError) {
+        self.0.send_if_modified(|first| {
+            let is_first = first.is_none();
+            first.get_or_insert_with(|| error.clone());
+            is_first
+        });
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        self.0.borrow().clone().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<StorageError>> {
+        self.0.subscribe()
+    }
+}
+
+/// The layers as of one moment, with the counters that belong to it.
+pub(crate) struct Moment {
+    pub active: Arc<Overlay>,
+    pub sequence: u64,
+    pub frozen: Option<Arc<Overlay>>,
+    pub base: Arc<Base>,
+    pub position: Position,
+    pub revision: Revision,
+    pub compacted_revision: Revision,
+    pub clock: ClusterClock,
+    pub last_node_id: NodeId,
+    pub cluster_id: Option<ClusterId>,
+    pub totals: Totals,
+}
+
+/// Reads one row through layers of which the youngest knows best.
+pub(crate) fn read_through(
+    active: &Overlay,
+    sequence: u64,
+    frozen: Option<&Overlay>,
+    base: &Base,
+    space: Space,
+    key: &Bytes,
+) -> Result<Option<Bytes>> {
+    let overlays = [Some((active, sequence)), frozen.map(|frozen| (frozen, u64::MAX))];
+    for (overlay, sequence) in overlays.into_iter().flatten() {
+        match overlay.get(space, key, sequence) {
+            Lookup::Unchanged => {}
+            Lookup::Removed => return Ok(None),
+            Lookup::Row(row) => return Ok(Some(row)),
+        }
+    }
+    let sealed = base.view.get(space, key)?;
+    sealed.map(|sealed| unseal(space, key, sealed)).transpose()
+}
+
+/// The state as of one moment. Cheap to clone.
+#[derive(Clone)]
+pub struct View {
+    moment: Arc<Moment>,
+    faults: Faults,
+}
+
+impl View {
+    /// The store's revision.
+    pub fn revision(&self) -> Revision {
+        self.moment.revision
+    }
+
+    /// History up to here is gone.
+    pub fn compacted_revision(&self) -> Revision {
+        self.moment.compacted_revision
+    }
+
+    /// The place in the log.
+    pub fn position(&self) -> &Position {
+        &self.moment.position
+    }
+
+    /// The number of rows and the state's hash.
+    pub fn totals(&self) -> Totals {
+        self.moment.totals
+    }
+
+    /// Reads a key.
+    pub fn get(&self, key: &[u8]) -> Result<Option<KeyValue>> {
+        let key = Bytes::copy_from_slice(key);
+        let row = self.row(Space::Kv, &key)?;
+        row.map(|row| Ok(rows::version(&row)?.with_key(key)))
+            .transpose()
+            .inspect_err(|error| self.faults.latch(error))
+    }
+
+    /// Reads the pairs of `range` in key order, at most `items_max` of them and, after the first,
+    /// none that would exceed `bytes_max` (keys and values).
+    pub fn page(
+        &self,
+        range: &KeyRange,
+        items_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<KeyValue>> {
+        let (start, end) = (as_slice(&range.start), as_slice(&range.end));
+        let mut page = Vec::new();
+        let mut bytes_left = bytes_max;
+        for row in self.rows(Space::Kv, start, end)?.take(items_max) {
+            let (key, row) = row?;
+            let pair =
+                rows::version(&row).inspect_err(|error| self.faults.latch(error))?.with_key(key);
+            let bytes = pair.key.len() + pair.value.len();
+            if bytes > bytes_left && !page.is_empty() {
+                break;
+            }
+            bytes_left = bytes_left.saturating_sub(bytes);
+            page.push(pair);
+        }
+        Ok(page)
+    }
+
+    /// Reads one row of any space but `meta`.
+    pub fn row(&self, space: Space, key: &Bytes) -> Result<Option<Bytes>> {
+        let Moment { active, sequence, frozen, base, .. } = &*self.moment;
+        read_through(active, *sequence, frozen.as_deref(), base, space, key)
+            .inspect_err(|error| self.faults.latch(error))
+    }
+
+    /// Reads the rows of any space but `meta` between two bounds, in key order.
+    pub fn rows(
+        &self,
+        space: Space,
+        start: Bound<&[u8]>,
+        end: Bound<&[u8]>,
+    ) -> Result<impl Iterator<Item = Result<Row>> + Send + '_> {
+        let Moment { active, sequence, frozen, base, .. } = &*self.moment;
+        let mut layers: Vec<Peekable<Layer<'_>>> = Vec::with_capacity(3);
+        layers.push(boxed(active.range(space, start, end, *sequence).map(Ok)));
+        if let Some(frozen) = frozen {
+            layers.push(boxed(frozen.range(space, start, end, u64::MAX).map(Ok)));
+        }
+        let base = base
+            .view
+            .scan(space, start, end, false)
+            .inspect_err(|error| self.faults.latch(error))?;
+        layers.push(boxed(base.map(move |row| {
+            let (key, sealed) = row?;
+            let row = unseal(space, &key, sealed)?;
+            Ok((key, Some(row)))
+        })));
+        let merged = Merge { layers };
+        Ok(merged.inspect(|row| {
+            if let Err(error) = row {
+                self.faults.latch(error);
+            }
+        }))
+    }
+}
+
+fn as_slice(bound: &Bound<Bytes>) -> Bound<&[u8]> {
+    bound.as_ref().map(AsRef::as_ref)
+}
+
+type Layer<'a> = Box<dyn Iterator<Item = Result<(Bytes, Option<Bytes>)>> + Send + 'a>;
+
+fn boxed<'a>(
+    layer: impl Iterator<Item = Result<(Bytes, Option<Bytes>)>> + Send + 'a,
+) -> Peekable<Layer<'a>> {
+    let layer: Layer<'a> = Box::new(layer);
+    layer.peekable()
+}
+
+/// Merges layers, youngest first; of a key's rows the youngest counts. Ends with the first error.
+struct Merge<'a> {
+    layers: Vec<Peekable<Layer<'a>>>,
+}
+
+impl Merge<'_> {
+    /// The next row, which may say that a key is gone.
+    fn step(&mut self) -> Option<Result<(Bytes, Option<Bytes>)>> {
+        let mut least: Option<Bytes> = None;
+        for layer in &mut self.layers {
+            match layer.peek() {
+                Some(Ok((key, _))) if least.as_ref().is_none_or(|least| key < least) => {
+                    least = Some(key.clone());
+                }
+                Some(Err(_)) => {
+                    let error = layer.next();
+                    self.layers.clear();
+                    return error;
+                }
+                _ => {}
+            }
+        }
+        let least = least?;
+        let mut found = None;
+        for layer in &mut self.layers {
+            let same = |row: &Result<(Bytes, Option<Bytes>)>| {
+                row.as_ref().is_ok_and(|(key, _)| *key == least)
+            };
+            let row = layer.next_if(same);
+            found = found.or(row);
+        }
+        found
+    }
+}
+
+impl Iterator for Merge<'_> {
+    type Item = Result<Row>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.step()? {
+                Ok((key, Some(row))) => return Some(Ok((key, row))),
+                Ok((_, None)) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// Reads the state, from any thread, beside apply. Cheap to clone.
+#[derive(Clone)]
+pub struct StateReader {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl StateReader {
+    /// Fixes the state as of the last applied batch.
+    pub fn view(&self) -> View {
+        View { moment: self.inner.moment(), faults: self.inner.faults.clone() }
+    }
+
+    /// Watches the index of the last applied entry. It moves once a batch, after the batch can be
+    /// read.
+    pub fn applied(&self) -> watch::Receiver<LogIndex> {
+        self.inner.applied.subscribe()
+    }
+
+    /// Watches the first fault: a replica whose state has one must halt.
+    pub fn faults(&self) -> watch::Receiver<Option<StorageError>> {
+        self.inner.faults.subscribe()
+    }
+
+    /// The index of the last applied entry, and the hash of the whole state there.
+    pub fn hash(&self) -> (LogIndex, u128) {
+        let moment = self.inner.moment();
+        (moment.position.index, moment.totals.hash)
+    }
+
+    /// Where the last checkpoint stands.
+    pub fn checkpoint_position(&self) -> Position {
+        self.inner.moment().base.position.clone()
+    }
+
+    /// Cluster time as of the last applied entry.
+    pub fn cluster_time(&self) -> ClusterClock {
+        self.inner.moment().clock
+    }
+
+    /// The highest node id handed out.
+    pub fn last_node_id(&self) -> NodeId {
+        self.inner.moment().last_node_id
+    }
+
+    /// Whether `id` was given to the holder of `nonce`, who has not settled yet.
+    pub fn joined_with(&self, id: NodeId, nonce: u128) -> bool {
+        self.inner.core().machine.joiners.holds(id, nonce)
+    }
+
+    /// The cluster; `None` before its first command is applied.
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.inner.moment().cluster_id
+    }
+
+    /// Counters and gauges.
+    pub fn metrics(&self) -> StateMetrics {
+        self.inner.metrics()
+    }
+}

@@ -1,0 +1,9 @@
+//! The two-level state, through what its owner calls.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod checkpoints;
+mod damage;
+mod layers;
+mod snapshots;
+mod support;

@@ -1,0 +1,200 @@
+//! The control API: HTTP in front of the [`Supervisor`].
+//!
+//! It validates what comes in and shapes what goes out; it decides nothing. A node id from a
+//! request is only ever looked up among the names in the manifest. An order that was begun is
+//! carried out even if whoever gave it hangs up, since half an order would be the worst of both.
+
+use crate::guard::guard;
+use crate::manifest::NodeName;
+use crate::problem::Problem;
+use crate::supervisor::{ControlError, Supervisor};
+use crate::ui::{self, Ui};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderName, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use axum::{Json, Router, middleware};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Longest request body; a node's name is all that is ever sent.
+const BODY_BYTES_MAX: usize = 4 << 10;
+
+type Outcome = Result<Json<Value>, Problem>;
+
+/// Everything that the launcher answers: control API, dashboard, guard.
+pub fn router(supervisor: Supervisor, ui: Ui) -> Router {
+    Router::new()
+        .route("/api/control/nodes", get(nodes))
+        .route("/api/control/add", post(add))
+        .route("/api/control/start/{id}", post(start))
+        .route("/api/control/stop/{id}", post(stop))
+        .route("/api/control/delete/{id}", post(delete))
+        .route("/api", any(unknown))
+        .route("/api/{*rest}", any(unknown))
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(supervisor)
+        .fallback_service(Router::new().fallback(ui::serve).with_state(Arc::new(ui)))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(guard))
+}
+
+async fn unknown(uri: Uri) -> Problem {
+    let error = format!("there is nothing at {}", uri.path());
+    Problem::new(StatusCode::NOT_FOUND, "not_found", error)
+}
+
+async fn wrong_method() -> Problem {
+    let error = "this address answers another method";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error)
+}
+
+async fn nodes(State(supervisor): State<Supervisor>) -> Response {
+    let cluster = supervisor.manifest().cluster_id;
+    let name = HeaderName::from_static("x-axon-cluster-id");
+    ([(name, cluster.to_string())], Json(supervisor.report())).into_response()
+}
+
+#[derive(Deserialize)]
+struct Add {
+    node_id: String,
+}
+
+async fn add(State(supervisor): State<Supervisor>, body: Result<Bytes, BytesRejection>) -> Outcome {
+    let bad = |error: String| Problem::new(StatusCode::BAD_REQUEST, "bad_request", error);
+    let body = body.map_err(|_| {
+        let error = format!("the body is longer than {BODY_BYTES_MAX} bytes");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", error)
+    })?;
+    // Whatever the content type: a page of another site was refused by its origin already, and
+    // `curl -d` should work as people type it.
+    let asked: Add = serde_json::from_slice(&body)
+        .map_err(|error| bad(format!("the body is not {{\"node_id\":\"NAME\"}}: {error}")))?;
+    let name: NodeName = asked.node_id.parse().map_err(bad)?;
+    let id = name.to_string();
+    carry_out(supervisor, id, |supervisor, _| async move { supervisor.add(name).await }).await
+}
+
+async fn start(State(supervisor): State<Supervisor>, Path(id): Path<String>) -> Outcome {
+    carry_out(supervisor, id, |supervisor, id| async move { supervisor.start(&id).await }).await
+}
+
+async fn stop(State(supervisor): State<Supervisor>, Path(id): Path<String>) -> Outcome {
+    carry_out(supervisor, id, |supervisor, id| async move { supervisor.stop(&id).await }).await
+}
+
+async fn delete(State(supervisor): State<Supervisor>, Path(id): Path<String>) -> Outcome {
+    carry_out(supervisor, id, |supervisor, id| async move { supervisor.delete(&id).await }).await
+}
+
+/// Carries an order out to its end, in a task of its own, and answers with the node as it is then.
+async fn carry_out<F, Fut>(supervisor: Supervisor, id: String, order: F) -> Outcome
+where
+    F: FnOnce(Supervisor, String) -> Fut,
+    Fut: Future<Output = Result<(), ControlError>> + Send + 'static,
+{
+    let done = tokio::spawn(order(supervisor.clone(), id.clone())).await;
+    done.map_err(|error| ControlError::Internal(error.to_string()))??;
+    let node = supervisor.report().remove(&id);
+    Ok(Json(match node {
+        Some(node) => json!({ "id": id, "api_port": node.api_port, "status": node.status }),
+        None => json!({ "id": id, "deleted": true }),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::directory::DataDir;
+    use crate::supervisor::Setup;
+    use axum::body::Body;
+    use axum::http::Request;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    /// A cluster that was never made, of nodes whose program fails at once.
+    fn app() -> (tempfile::TempDir, Router) {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::open(&directory.path().join("axon-data")).unwrap();
+        let setup = Setup { data, server: "/bin/false".into(), base_port: 26_100, nodes: 2 };
+        let app = router(Supervisor::open(setup).unwrap(), Ui::Fallback);
+        (directory, app)
+    }
+
+    async fn ask(app: &Router, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "127.0.0.1:8080")
+            .body(Body::from(body.to_owned()))
+            .unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let value: Value = serde_json::from_slice(&body).unwrap();
+        if status >= 400 {
+            assert_eq!(kind, "application/problem+json");
+            assert_eq!(value["status"], status);
+            for field in ["type", "title", "error", "code", "retryable", "details"] {
+                assert!(value.get(field).is_some(), "{field} in {value}");
+            }
+        }
+        (status, value)
+    }
+
+    #[tokio::test]
+    async fn nodes_are_a_map_by_name() {
+        let (_directory, app) = app();
+        let (status, nodes) = ask(&app, "GET", "/api/control/nodes", "").await;
+        assert_eq!(status, 200);
+        assert_eq!(nodes.as_object().unwrap().len(), 2);
+        let node = &nodes["node2"];
+        assert_eq!((&node["id"], &node["api_port"]), (&json!("node2"), &json!(26_110)));
+        assert_eq!((&node["status"], &node["is_leader"]), (&json!("offline"), &json!(false)));
+        assert_eq!(node["node_id"], Value::Null);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_done_is_a_problem_with_its_reason() {
+        let (_directory, app) = app();
+        let long = format!("{{\"node_id\":\"{}\"}}", "x".repeat(BODY_BYTES_MAX));
+        for (method, path, body, status, code) in [
+            ("POST", "/api/control/stop/nobody", "", 404, "not_found"),
+            ("POST", "/api/control/start/..%2fnode1", "", 404, "not_found"),
+            ("POST", "/api/control/delete/nobody", "", 404, "not_found"),
+            ("POST", "/api/control/delete/node1", "", 409, "conflict"),
+            ("POST", "/api/control/add", r#"{"node_id":"node1"}"#, 409, "conflict"),
+            ("POST", "/api/control/add", r#"{"node_id":"No"}"#, 400, "bad_request"),
+            ("POST", "/api/control/add", "", 400, "bad_request"),
+            ("POST", "/api/control/add", &long, 413, "too_large"),
+            ("GET", "/api/control/add", "", 405, "method_not_allowed"),
+            ("POST", "/nodes", "", 405, "method_not_allowed"),
+            ("GET", "/api/control/nothing", "", 404, "not_found"),
+            ("GET", "/api", "", 404, "not_found"),
+            ("GET", "/_app/immutable/old.js", "", 404, "not_found"),
+        ] {
+            let (got, problem) = ask(&app, method, path, body).await;
+            assert_eq!((got, &problem["code"]), (status, &json!(code)), "{method} {path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn stopping_what_is_stopped_is_fine_and_a_failing_start_says_why() {
+        let (_directory, app) = app();
+        for _ in 0..2 {
+            let (status, node) = ask(&app, "POST", "/api/control/stop/node1", "").await;
+            assert_eq!((status, &node["status"]), (200, &json!("offline")));
+        }
+        let (status, problem) = ask(&app, "POST", "/api/control/start/node1", "").await;
+        assert_eq!((status, &problem["code"]), (500, &json!("start_failed")));
+        let (_, nodes) = ask(&app, "GET", "/api/control/nodes", "").await;
+        assert_eq!(nodes["node1"]["last_exit"]["code"], 1);
+        assert_eq!(nodes["node1"]["desired"], "running");
+        assert_eq!(ask(&app, "POST", "/api/control/stop/node1", "").await.0, 200);
+    }
+}

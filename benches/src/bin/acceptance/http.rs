@@ -1,0 +1,185 @@
+//! A client for nodes and launcher: connections kept alive, a deadline on every call.
+
+use crate::{Check, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Longer than a server lets any call wait, so that it is the server that gives up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// For calls that move all data, or start and stop processes.
+const LONG_PATIENCE: Duration = Duration::from_mins(2);
+
+/// Everything but what RFC 3986 calls unreserved; a slash too.
+const KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Why there was no answer: no connection, a broken one, or the deadline.
+#[derive(Debug)]
+pub struct NoAnswer(pub String);
+
+impl From<NoAnswer> for String {
+    fn from(error: NoAnswer) -> Self {
+        error.0
+    }
+}
+
+/// An answer, complete.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Check<Value> {
+        serde_json::from_slice(&self.body)
+            .map_err(|error| format!("status {} with a body that is no JSON: {error}", self.status))
+    }
+
+    /// The `code` of an error's body; empty when it has none.
+    pub fn code(&self) -> String {
+        let body = self.json().unwrap_or_default();
+        body["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Status and body in a few words, for a violation.
+    pub fn brief(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        format!("{} {}", self.status.as_u16(), text.chars().take(200).collect::<String>())
+    }
+}
+
+/// A client. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub struct Http(Client<HttpConnector, Full<Bytes>>);
+
+impl Http {
+    pub fn new() -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        Self(Client::builder(TokioExecutor::new()).build(connector))
+    }
+
+    /// Makes one call and reads the whole answer.
+    pub async fn call(
+        &self,
+        method: Method,
+        port: u16,
+        path: &str,
+        body: Option<&Value>,
+        patience: Duration,
+    ) -> Result<Answer, NoAnswer> {
+        let what = format!("{method} http://127.0.0.1:{port}{path}");
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("http://127.0.0.1:{port}{path}"))
+            .header("content-type", "application/json")
+            .body(Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()))
+            .map_err(|error| NoAnswer(format!("{what}: {error}")))?;
+        let exchange = async {
+            let response = self.0.request(request).await.map_err(|error| error.to_string())?;
+            let status = response.status();
+            let body = response.into_body().collect().await.map_err(|error| error.to_string())?;
+            Ok::<_, String>(Answer { status, body: body.to_bytes() })
+        };
+        match tokio::time::timeout(patience, exchange).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(NoAnswer(format!("{what}: {error}"))),
+            Err(_) => Err(NoAnswer(format!("{what}: no answer within {} s", patience.as_secs()))),
+        }
+    }
+
+    /// `GET path`, which must be answered 200 with JSON.
+    pub async fn get_json(&self, port: u16, path: &str) -> Check<Value> {
+        let answer = self.call(Method::GET, port, path, None, PATIENCE).await?;
+        ensure!(answer.status == StatusCode::OK, "GET {path} was answered {}", answer.brief());
+        answer.json()
+    }
+
+    /// `POST path`.
+    pub async fn post(
+        &self,
+        port: u16,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, NoAnswer> {
+        self.call(Method::POST, port, path, body, LONG_PATIENCE).await
+    }
+
+    /// `PUT /kv/{key}`, whatever the answer.
+    pub async fn put(&self, port: u16, key: &str, value: &str) -> Result<Answer, NoAnswer> {
+        let body = json!({ "value": value });
+        self.call(Method::PUT, port, &kv_path(key), Some(&body), PATIENCE).await
+    }
+
+    /// `PUT /kv/{key}`, which must succeed.
+    pub async fn must_put(&self, port: u16, key: &str, value: &str) -> Check {
+        let answer = self.put(port, key, value).await?;
+        acknowledged(&answer)?
+            .then_some(())
+            .ok_or_else(|| format!("PUT of {key:?} at port {port} was answered {}", answer.brief()))
+    }
+
+    /// `GET /kv/{key}`, whatever the answer.
+    pub async fn get(&self, port: u16, key: &str) -> Result<Answer, NoAnswer> {
+        self.call(Method::GET, port, &kv_path(key), None, PATIENCE).await
+    }
+
+    /// `GET /kv/{key}`: the value, or `None` when the key is absent.
+    pub async fn must_get(&self, port: u16, key: &str) -> Check<Option<String>> {
+        let answer = self.get(port, key).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            ensure!(answer.code() == "not_found", "a 404 without its code: {}", answer.brief());
+            return Ok(None);
+        }
+        ensure!(
+            answer.status == StatusCode::OK,
+            "GET of {key:?} at port {port} was answered {}",
+            answer.brief()
+        );
+        let body = answer.json()?;
+        ensure!(body["key"] == key, "GET of {key:?} was answered with the key {}", body["key"]);
+        let value = body["value"].as_str();
+        value.map(|value| Some(value.to_owned())).ok_or_else(|| format!("no value in {body}"))
+    }
+
+    /// `DELETE /kv/{key}`, which must succeed.
+    pub async fn must_delete(&self, port: u16, key: &str) -> Check {
+        let answer = self.call(Method::DELETE, port, &kv_path(key), None, PATIENCE).await?;
+        let success = answer.status == StatusCode::OK && answer.json()?["status"] == "success";
+        ensure!(success, "DELETE of {key:?} was answered {}", answer.brief());
+        Ok(())
+    }
+
+    /// `GET /kv`: every pair as this one node has it.
+    pub async fn dump(&self, port: u16) -> Check<BTreeMap<String, String>> {
+        let answer = self.call(Method::GET, port, "/kv", None, LONG_PATIENCE).await?;
+        ensure!(answer.status == StatusCode::OK, "GET /kv was answered {}", answer.brief());
+        serde_json::from_slice(&answer.body)
+            .map_err(|error| format!("GET /kv is no flat JSON object of strings: {error}"))
+    }
+}
+
+/// Reports whether a put was acknowledged; an answer of 200 with another shape is a violation.
+pub fn acknowledged(answer: &Answer) -> Check<bool> {
+    if answer.status != StatusCode::OK {
+        return Ok(false);
+    }
+    let body = answer.json()?;
+    let shape = body["status"] == "success" && body["revision"].as_u64().is_some_and(|at| at > 0);
+    ensure!(shape, "a put was acknowledged with another shape: {body}");
+    Ok(true)
+}
+
+fn kv_path(key: &str) -> String {
+    format!("/kv/{}", utf8_percent_encode(key, KEY))
+}
