@@ -44,6 +44,7 @@ async fn what_is_no_http_is_refused_with_a_whole_answer() {
         let answer = client.answer(false).await.unwrap_or_else(|| panic!("no answer to {shown:?}"));
         let document = answer.assert_problem();
         assert!((400..500).contains(&answer.status), "{shown:?}: {document}");
+        assert_ne!(document["code"], "not_found", "it was taken for a request: {shown:?}");
         assert!(
             document["error"].as_str().is_some_and(|sentence| sentence.len() > 10),
             "{shown:?}"
