@@ -204,7 +204,9 @@ impl NetStreamAppend<TypeConfig> for Network {
             }
             let channel = match self.channel().take() {
                 Some(channel) => channel,
-                None => self.peers.dial(&self.address, self.lane).await.map_err(rpc_error)?,
+                None => {
+                    self.peers.dial(self.id, &self.address, self.lane).await.map_err(rpc_error)?
+                }
             };
             let pipeline = Pipeline {
                 network: self,
@@ -272,7 +274,7 @@ impl NetSnapshot<TypeConfig> for Network {
     ) -> std::result::Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let channel = self
             .peers
-            .dial(&self.address, Lane::Snapshot)
+            .dial(self.id, &self.address, Lane::Snapshot)
             .await
             .map_err(|error| StreamingError::from(rpc_error(error)))?;
         tokio::select! {
