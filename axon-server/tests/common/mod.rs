@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "tests; each test file uses its own part")]
 
+pub mod child;
+
 use axon_core::Cluster;
 use axon_core::config::{Config, Origin};
 use axon_server::{Options, serve};
