@@ -151,6 +151,24 @@ fn a_termination_is_orderly_and_what_was_written_is_there_again() {
 }
 
 #[test]
+fn the_log_leaves_out_the_steps_of_the_raft_engine_unless_they_are_asked_for() {
+    let parent = tempfile::tempdir().unwrap();
+    let data = parent.path().join("data");
+    init(&data);
+    let node = ["--name", "n1", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
+    let life = |log: &[&str]| {
+        let mut server = Running::start(&[&node, log].concat());
+        server.call("PUT", "/kv/a", r#"{"value":"v"}"#);
+        server.signal(Signal::TERM);
+        assert_eq!(server.exit_code(), Some(0));
+        server.logged("axon_server: stopped")
+    };
+    assert!(life(&[]).iter().all(|line| !line.contains("openraft")));
+    assert!(life(&["--log", "debug"]).iter().all(|line| !line.contains("openraft")));
+    assert!(life(&["--log", "info,openraft=info"]).iter().any(|line| line.contains("openraft")));
+}
+
+#[test]
 fn a_killed_server_has_everything_it_acknowledged() {
     let parent = tempfile::tempdir().unwrap();
     let data = parent.path().join("data");

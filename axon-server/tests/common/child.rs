@@ -17,10 +17,12 @@ const GLANCE: Duration = Duration::from_millis(10);
 pub fn within<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + limit;
     loop {
-        if let Some(value) = condition() {
+        let found = condition();
+        // A condition that came true too late has not come true.
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        if let Some(value) = found {
             return value;
         }
-        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
         std::thread::sleep(GLANCE);
     }
 }
@@ -93,6 +95,15 @@ impl Running {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until it has logged a line with `part` in it; returns all it has logged.
+    #[track_caller]
+    pub fn logged(&self, part: &str) -> Vec<String> {
+        within(PATIENCE, &format!("a line of the log with {part:?}"), || {
+            let log = self.log.lock().unwrap();
+            log.iter().any(|line| line.contains(part)).then(|| log.clone())
+        })
     }
 
     /// Kills it as a power cut would end it, and waits until it is gone.
