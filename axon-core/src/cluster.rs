@@ -203,7 +203,8 @@ impl Cluster {
             name: running.name.clone(),
             raft_state: engine.raft_state(),
             membership,
-            leader: engine.leader(),
+            // Raft keeps the last leader in mind; without a quorum nobody leads.
+            leader: engine.leader().filter(|_| !engine.peers.quorum().lost),
             term: metrics.current_term,
             revision: view.revision(),
             compacted_revision: view.compacted_revision(),

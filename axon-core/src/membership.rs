@@ -26,6 +26,8 @@ use tokio::sync::mpsc;
 const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a replica compares what the membership says of it with the truth.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(250);
+/// Comparisons in a row that agree, after which a replica announces itself all the same.
+const QUIET_ROUNDS_MAX: u32 = 4;
 /// A learner this close behind, in entries, becomes a voter.
 const PROMOTION_LAG_MAX: u64 = 1_000;
 /// How long leadership may take to move.
@@ -148,9 +150,14 @@ async fn promote(engine: &Engine, id: NodeId) -> Decided {
     tracing::info!("{} (id {id}) becomes a voter, in place of {replaced:?}", member.name);
     change_membership(engine, ChangeMembers::ReplaceAllVoters(voters), false).await?;
     drop_learners(engine, &replaced).await?;
-    let command = Command { request: None, op: Op::SettleNode { id } };
-    engine.propose(&command, CHANGE_DEADLINE).await.map_err(unavailable)?;
+    settle(engine, id).await?;
     Ok(Reply::Done)
+}
+
+/// Forgets a newcomer's nonce: from now on its id is a member's or nobody's.
+async fn settle(engine: &Engine, id: NodeId) -> Result<(), Reply> {
+    let command = Command { request: None, op: Op::SettleNode { id } };
+    engine.propose(&command, CHANGE_DEADLINE).await.map(drop).map_err(unavailable)
 }
 
 /// Takes a member out; leadership moves away first.
@@ -159,12 +166,12 @@ async fn remove(engine: &Engine, id: NodeId) -> Decided {
     let Some((_, member, voter)) = members.iter().find(|(known, ..)| *known == id) else {
         return Ok(Reply::Done);
     };
+    let rest: BTreeSet<u64> = members
+        .iter()
+        .filter(|(other, _, voter)| *voter && *other != id)
+        .map(|(other, ..)| other.0)
+        .collect();
     if *voter {
-        let rest: BTreeSet<u64> = members
-            .iter()
-            .filter(|(other, _, voter)| *voter && *other != id)
-            .map(|(other, ..)| other.0)
-            .collect();
         let alive = rest.iter().filter(|other| engine.peers.is_alive(NodeId(**other))).count();
         let needed = rest.len() / 2 + 1;
         if rest.is_empty() || alive < needed {
@@ -183,6 +190,11 @@ async fn remove(engine: &Engine, id: NodeId) -> Decided {
             // The new leader takes the removal up.
             return Err(engine.not_leader());
         }
+    }
+    // First, or a learner that was never promoted would announce itself as the newcomer that it was,
+    // and be let in again.
+    settle(engine, id).await?;
+    if *voter {
         change_membership(engine, ChangeMembers::ReplaceAllVoters(rest), false).await?;
     }
     drop_learners(engine, &[id]).await?;
@@ -266,6 +278,7 @@ pub(crate) async fn announce(
 ) -> NodeId {
     let id = engine.id();
     let announcement = Announcement { id, nonce, member };
+    let mut quiet_rounds = 0;
     loop {
         tokio::time::sleep(ANNOUNCE_INTERVAL).await;
         let members = engine.members();
@@ -275,9 +288,15 @@ pub(crate) async fn announce(
                 Request::Announce(announcement.clone())
             }
             Some((_, _, false)) if promotes && engine.leader().is_some() => Request::Promote(id),
-            Some(_) if engine.leader().is_some() => continue,
+            // A voter that was taken out never gets the entry that says so, and keeps the last leader in
+            // mind: all seems well to it, until it asks.
+            Some(_) if engine.leader().is_some() && quiet_rounds < QUIET_ROUNDS_MAX => {
+                quiet_rounds += 1;
+                continue;
+            }
             _ => Request::Announce(announcement.clone()),
         };
+        quiet_rounds = 0;
         if let Reply::Removed = ask_leader(&engine, &request, &knock_at).await {
             return id;
         }
