@@ -275,7 +275,8 @@ impl Cluster {
             return Err(fault);
         }
         let status = self.status()?;
-        if status.leader.is_none() {
+        // A leader that is cut off, and a follower that heard of one, know a leader all the same.
+        if status.leader.is_none() || engine.peers.quorum().lost {
             return Err(engine.route.unavailable(runtime::now(), ErrorOutcome::NotApplied));
         }
         if status.membership == Membership::None {

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::raft::change::{ChangeMembers, change_membership};
 use crate::raft::engine::{Change, Engine};
 use crate::raft::message::{Announcement, JoinRequest, Reply, Request};
+use crate::runtime;
 use crate::types::{Member, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,8 +27,9 @@ use tokio::sync::mpsc;
 const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a replica compares what the membership says of it with the truth.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(250);
-/// Comparisons in a row that agree, after which a replica announces itself all the same.
-const QUIET_ROUNDS_MAX: u32 = 4;
+/// How often a member asks whether it still is one. A leader stops talking to who was removed, and a
+/// replica that hears nothing keeps the leader and the membership that it knew.
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(2);
 /// A learner this close behind, in entries, becomes a voter.
 const PROMOTION_LAG_MAX: u64 = 1_000;
 /// How long leadership may take to move.
@@ -278,7 +280,7 @@ pub(crate) async fn announce(
 ) -> NodeId {
     let id = engine.id();
     let announcement = Announcement { id, nonce, member };
-    let mut quiet_rounds = 0;
+    let mut confirmed = runtime::now();
     loop {
         tokio::time::sleep(ANNOUNCE_INTERVAL).await;
         let members = engine.members();
@@ -288,17 +290,16 @@ pub(crate) async fn announce(
                 Request::Announce(announcement.clone())
             }
             Some((_, _, false)) if promotes && engine.leader().is_some() => Request::Promote(id),
-            // A voter that was taken out never gets the entry that says so, and keeps the last leader in
-            // mind: all seems well to it, until it asks.
-            Some(_) if engine.leader().is_some() && quiet_rounds < QUIET_ROUNDS_MAX => {
-                quiet_rounds += 1;
+            Some(_) if engine.leads() => continue,
+            Some(_) if engine.leader().is_some() && confirmed.elapsed() < CONFIRM_INTERVAL => {
                 continue;
             }
             _ => Request::Announce(announcement.clone()),
         };
-        quiet_rounds = 0;
-        if let Reply::Removed = ask_leader(&engine, &request, &knock_at).await {
-            return id;
+        match ask_leader(&engine, &request, &knock_at).await {
+            Reply::Removed => return id,
+            Reply::Done => confirmed = runtime::now(),
+            _ => {}
         }
     }
 }

@@ -136,7 +136,9 @@ async fn dispatch(route: Arc<Route>, mut queue: mpsc::UnboundedReceiver<Waiting>
                 fresh.extend(parked.drain(..));
             }
         }
-        let Some(leader) = route.leader() else {
+        // Without a quorum nothing is handed to a log: it might be decided long after its caller was
+        // told that it cannot be.
+        let Some(leader) = route.leader().filter(|_| !route.peers.quorum().lost) else {
             fresh.drain(..).for_each(|waiting| route.park(waiting, &mut parked));
             continue;
         };
