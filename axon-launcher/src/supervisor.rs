@@ -17,7 +17,7 @@
 use crate::args::NODES_MAX;
 use crate::directory::{DataDir, DirectoryError};
 use crate::lifecycle::Phase;
-use crate::manifest::{ClusterId, Desired, Manifest, ManifestError, NodeName, NodeSpec};
+use crate::manifest::{ClusterId, Decommission, Desired, Manifest, ManifestError, NodeName, NodeSpec};
 use crate::node::{Node, Place, Plan, View, port_is_free};
 use crate::probe::NodeClient;
 use crate::process::Launch;
@@ -401,12 +401,14 @@ impl Supervisor {
     }
 
     pub(crate) async fn start_desired(&self) {
-        let manifest = self.manifest();
-        join_all(manifest.nodes.iter().map(|spec| async move {
-            let Ok(node) = self.find(spec.name.as_str()) else { return };
-            // What is being decommissioned runs or not, as it happens to; `tend` goes on with it.
+        join_all(self.nodes().into_iter().map(|node| async move {
+            // Whoever holds it gives an order of today, which wins over what was left.
+            let Ok(_operation) = node.operation.try_lock() else { return };
+            let manifest = self.manifest();
+            let Some(spec) = manifest.node(node.name()) else { return };
             match (spec.desired, spec.decommission) {
-                (Desired::Running, None) => node.start().await,
+                // Its vote may be needed for its own removal; `tend` goes on with that.
+                (Desired::Running, None | Some(Decommission::Removing)) => node.start().await,
                 (Desired::Stopped, None) => node.stop().await,
                 (_, Some(_)) => {}
             }
