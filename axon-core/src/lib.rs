@@ -1,4 +1,49 @@
 //! Axon: a strongly consistent, replicated key-value store that lives inside your process.
+//!
+//! A service links this crate and holds a replica: reads are local memory and disk, writes are
+//! agreed on by a majority of replicas. Start at [`Cluster::open`] (one durable replica, no network,
+//! no configuration) or [`Cluster::start`] (a replica among others); what you do with data is
+//! [`Store`].
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+//! # let dir = tempfile::tempdir().expect("a directory");
+//! let cluster = axon_core::Cluster::open(dir.path()).await?;
+//! let store = cluster.store();
+//! let written = store.put("greeting", "hello").await?;
+//! let found = store.get("greeting").await?.expect("just written");
+//! assert_eq!(found.mod_revision, written.revision);
+//! cluster.shutdown().await
+//! # }
+//! ```
+//!
+//! # Promises
+//!
+//! * **Linearizable**: a read sees every write that was acknowledged before it began, on any
+//!   replica ([`store::ReadConsistency`] trades that for speed, when you say so).
+//! * **Durable**: acknowledged means synced on a majority. No crash, power cut or `kill -9` of any
+//!   number of replicas loses an acknowledged write, as long as their disks survive.
+//! * **Once**: a write happens once, however often it is sent on its way to the log.
+//! * **One cluster**: only [`config::Origin::Init`] makes one, once; ids are never used again.
+//! * **Down rather than wrong**: a failed sync, a checksum that does not match, a state that cannot
+//!   be read halts the replica, and it says why ([`Cluster::stopped`]).
+//! * **Bounded**: every queue, buffer and wait has a limit; beyond it there is an error that tells
+//!   what to do ([`Error::is_retryable`], [`Error::outcome`]).
+//!
+//! # Limits and caveats
+//!
+//! * Keys of 1 B to 4 KiB, values up to 1 MiB by default, a command of at most 16 MiB.
+//! * History is kept and not yet compacted: a store that is written for ever grows for ever.
+//! * Traffic between replicas is neither encrypted nor authenticated: keep it on a trusted network.
+//! * An old copy of a data directory put back under a running cluster cannot be detected.
+//!
+//! # Where things are
+//!
+//! [`store`] and [`cluster`] are the surface. Below it, lowest first: [`types`], [`error`],
+//! [`codec`], [`runtime`] (the seams to tasks, threads, clocks and chance); [`command`] and
+//! [`config`]; the traits of [`storage`] and [`transport`] for plug-ins; [`machine`] (what a command
+//! means), [`state`] (memory over checkpoints); then consensus, identity and membership, which are
+//! private. `ARCHITECTURE.md` tells the path of a write and of a read through them.
 
 #![deny(missing_docs)]
 

@@ -61,8 +61,8 @@ fn refused(reason: impl Into<String>) -> Reply {
     Reply::Refused { reason: reason.into(), loses_quorum: false }
 }
 
-fn unavailable(error: impl ToString) -> Reply {
-    Reply::Unavailable(error.to_string())
+fn unavailable(error: impl std::fmt::Display) -> Reply {
+    Reply::Unavailable(format!("{error}"))
 }
 
 /// Gives a newcomer its id.

@@ -1,14 +1,15 @@
 //! The conformance suite on every log that Axon has.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use axon_core::storage::LogStore;
 use axon_core::storage::disk::{Disk, RealDisk};
 use axon_core::storage::memory::MemLog;
 use axon_core::storage::wal::{Wal, WalConfig};
+use axon_core::storage::{Completion, LogRecord, LogStore, PurgeMark};
 use axon_core::testing::faulty_disk::{Fault, FaultyDisk};
 use axon_core::testing::log_suite::{LogUnderTest, check_log};
+use axon_core::types::LogIndex;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 const TINY: WalConfig =
@@ -42,6 +43,7 @@ fn the_write_ahead_log_on_a_faulty_disk_conforms() {
         check_log(|| {
             let disk = FaultyDisk::new();
             let mut test = wal(Arc::new(disk.clone()), Path::new("/data/log"), TINY);
+            // With the next segment ready, the sync that is to fail is the log's own.
             test.fail_next_sync = Some(Box::new(move || {
                 wait_until(|| {
                     disk.paths().iter().any(|path| path.ends_with("0000000000000002.wal"))
@@ -53,11 +55,11 @@ fn the_write_ahead_log_on_a_faulty_disk_conforms() {
     }
 }
 
-/// The next segment is prepared in the background: the sync that is to fail is the log's own.
+/// Waits for what goes on in the background.
 fn wait_until(condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !condition() {
-        assert!(Instant::now() < deadline, "the next segment was not prepared in time");
+        assert!(Instant::now() < deadline, "it did not happen in time");
         std::thread::yield_now();
     }
 }
@@ -69,4 +71,54 @@ fn the_log_in_memory_conforms() {
         durable: false,
         fail_next_sync: None,
     });
+}
+
+fn records(first: u64, count: u64) -> Vec<LogRecord> {
+    (first..first + count)
+        .map(|index| LogRecord { index: LogIndex(index), payload: vec![7; 100].into() })
+        .collect()
+}
+
+#[test]
+fn a_log_that_is_purged_stays_small() {
+    let disk = FaultyDisk::new();
+    let log = (wal(Arc::new(disk.clone()), Path::new("/data/log"), TINY).open)();
+    let (sender, answers) = mpsc::channel();
+    let done = || -> Completion {
+        let sender = sender.clone();
+        Box::new(move |result| sender.send(result).unwrap())
+    };
+    for first in (1..4_000).step_by(20) {
+        log.append(records(first, 20), done());
+        let mark = PurgeMark { upto: LogIndex(first + 9), mark: "mark".into() };
+        log.purge(mark, done());
+        for _ in 0..2 {
+            answers.recv_timeout(Duration::from_secs(30)).unwrap().unwrap();
+        }
+    }
+    // One segment is written, one may be kept for the last entries, one is ready, two are spare.
+    let bytes = || -> u64 {
+        disk.paths().iter().map(|path| disk.contents(path).unwrap().len() as u64).sum()
+    };
+    wait_until(|| bytes() <= 5 * TINY.segment_bytes && log.metrics().disk_bytes == bytes());
+}
+
+#[test]
+fn a_completion_may_drop_the_last_handle_on_the_log() {
+    let disk = FaultyDisk::new();
+    let test = wal(Arc::new(disk), Path::new("/data/log"), TINY);
+    let log = (test.open)();
+    let (let_go, may_go) = mpsc::channel();
+    let (sender, answers) = mpsc::channel();
+    let last = Arc::clone(&log);
+    let dropping: Completion = Box::new(move |result| {
+        may_go.recv_timeout(Duration::from_secs(30)).unwrap();
+        drop(last);
+        sender.send(result).unwrap();
+    });
+    log.append(records(1, 3), dropping);
+    drop(log);
+    let_go.send(()).unwrap();
+    answers.recv_timeout(Duration::from_secs(30)).unwrap().unwrap();
+    assert_eq!((test.open)().opened().last, Some(LogIndex(3)));
 }

@@ -9,7 +9,7 @@ use axon_core::testing::faulty_disk::FaultyDisk;
 use axon_core::types::LogIndex;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LOG_ID: u128 = 0x5EED;
 const CONFIG: WalConfig =
@@ -59,9 +59,51 @@ fn closed_log() -> FaultyDisk {
     append(&log, 31..=40);
     wait(|done| log.truncate_after(Some(LogIndex(38)), done));
     append(&log, 39..=44);
-    wait(|done| log.save_vote("another vote".into(), done));
+    wait(|done| log.save_vote("the last vote".into(), done));
     log.save_committed("43".into());
+    close(&log, &disk);
+    disk
+}
+
+/// Closes a log whose last record is the last vote, with the next segment ready behind it.
+fn close(log: &Wal, disk: &FaultyDisk) {
+    let last_vote = b"the last vote".as_slice();
+    let is_last = |path: &PathBuf| {
+        let bytes = disk.contents(path).unwrap();
+        bytes.windows(last_vote.len()).any(|window| window == last_vote)
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while live(disk).last().is_none_or(&is_last) {
+        assert!(Instant::now() < deadline, "the next segment was not prepared in time");
+        std::thread::yield_now();
+    }
     log.close();
+}
+
+fn live(disk: &FaultyDisk) -> Vec<PathBuf> {
+    let mut live = disk.paths();
+    live.retain(|path| path.extension().is_some_and(|extension| extension == "wal"));
+    live
+}
+
+/// A log that was never idle, so that no marks but those of its groups say what was durable, closed.
+fn busy_log() -> FaultyDisk {
+    let disk = new_log();
+    let log = open(&disk).unwrap();
+    let (sender, answers) = mpsc::channel();
+    let done = || -> Completion {
+        let sender = sender.clone();
+        Box::new(move |result| sender.send(result).unwrap())
+    };
+    for index in 1..=40 {
+        log.append(vec![record(index)], done());
+        log.save_vote(format!("vote {index}").into(), done());
+    }
+    log.save_vote("the last vote".into(), done());
+    for _ in 0..81 {
+        answers.recv_timeout(Duration::from_secs(30)).unwrap().unwrap();
+    }
+    close(&log, &disk);
     disk
 }
 
@@ -99,18 +141,23 @@ fn everything(disk: &FaultyDisk) -> Vec<(PathBuf, Vec<u8>)> {
     paths.map(|path| (path.clone(), disk.contents(&path).unwrap())).collect()
 }
 
+fn every(disk: &FaultyDisk) -> impl Iterator<Item = (&FaultyDisk, (PathBuf, Vec<u8>))> {
+    everything(disk).into_iter().map(move |file| (disk, file))
+}
+
 #[test]
 fn a_flipped_bit_is_refused_or_harmless() {
-    let disk = closed_log();
     let (mut noticed, mut harmless) = (0, 0);
-    for (path, bytes) in everything(&disk) {
-        for offset in 0..bytes.len() as u64 {
-            for bit in [0, 3, 7] {
-                let what = format!("bit {bit} of byte {offset} of {}", path.display());
-                if is_noticed(&disk, &what, |disk| disk.flip(&path, offset, bit)) {
-                    noticed += 1;
-                } else {
-                    harmless += 1;
+    for (disk, step) in [(closed_log(), 1), (busy_log(), 7)] {
+        for (path, bytes) in everything(&disk) {
+            for offset in (0..bytes.len() as u64).step_by(step) {
+                for bit in [0, 3, 7] {
+                    let what = format!("bit {bit} of byte {offset} of {}", path.display());
+                    if is_noticed(&disk, &what, |disk| disk.flip(&path, offset, bit)) {
+                        noticed += 1;
+                    } else {
+                        harmless += 1;
+                    }
                 }
             }
         }
@@ -122,12 +169,12 @@ fn a_flipped_bit_is_refused_or_harmless() {
 
 #[test]
 fn a_short_file_is_refused_or_harmless() {
-    let disk = closed_log();
     let mut noticed = 0;
-    for (path, bytes) in everything(&disk) {
+    let logs = [closed_log(), busy_log()];
+    for (disk, (path, bytes)) in logs.iter().flat_map(every) {
         for len in (0..bytes.len() as u64).step_by(512) {
             let what = format!("{} cut to {len} bytes", path.display());
-            noticed += usize::from(is_noticed(&disk, &what, |disk| disk.truncate(&path, len)));
+            noticed += usize::from(is_noticed(disk, &what, |disk| disk.truncate(&path, len)));
         }
     }
     assert!(noticed >= 20, "{noticed} short files noticed");
@@ -135,13 +182,13 @@ fn a_short_file_is_refused_or_harmless() {
 
 #[test]
 fn a_zeroed_sector_is_refused_or_harmless() {
-    let disk = closed_log();
     let mut noticed = 0;
-    for (path, bytes) in everything(&disk) {
+    let logs = [closed_log(), busy_log()];
+    for (disk, (path, bytes)) in logs.iter().flat_map(every) {
         for begin in (0..bytes.len() as u64).step_by(512) {
             let what = format!("{} with zeros from {begin}", path.display());
             let end = (begin + 512).min(bytes.len() as u64);
-            noticed += usize::from(is_noticed(&disk, &what, |disk| disk.zero(&path, begin..end)));
+            noticed += usize::from(is_noticed(disk, &what, |disk| disk.zero(&path, begin..end)));
         }
     }
     assert!(noticed >= 10, "{noticed} zeroed sectors noticed");
@@ -149,8 +196,7 @@ fn a_zeroed_sector_is_refused_or_harmless() {
 
 /// The segments in use: the last one is only prepared, and can be made anew.
 fn segments(disk: &FaultyDisk) -> Vec<PathBuf> {
-    let mut segments = disk.paths();
-    segments.retain(|path| path.extension().is_some_and(|extension| extension == "wal"));
+    let mut segments = live(disk);
     segments.pop();
     assert!(segments.len() >= 2, "the log has several segments: {segments:?}");
     segments
@@ -158,10 +204,12 @@ fn segments(disk: &FaultyDisk) -> Vec<PathBuf> {
 
 #[test]
 fn a_missing_segment_is_refused() {
-    let disk = closed_log();
-    for path in &segments(&disk) {
+    let logs = [closed_log(), busy_log()];
+    for (disk, path) in
+        logs.iter().flat_map(|disk| segments(disk).into_iter().map(move |path| (disk, path)))
+    {
         let what = format!("{} missing", path.display());
-        assert!(is_noticed(&disk, &what, |disk| disk.remove(path).unwrap()), "{what}");
+        assert!(is_noticed(disk, &what, |disk| disk.remove(&path).unwrap()), "{what}");
     }
 }
 

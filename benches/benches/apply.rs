@@ -14,6 +14,9 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// Which key the n-th put takes.
+type Spread = fn(u64) -> u64;
+
 const BATCH: u64 = 64;
 const VALUE_BYTES: usize = 256;
 
@@ -73,7 +76,7 @@ fn apply(criterion: &mut Criterion) {
     let _inside = runtime.enter();
     let mut group = criterion.benchmark_group("apply");
     group.throughput(Throughput::Elements(BATCH));
-    let keys: [(&str, fn(u64) -> u64); 3] = [
+    let keys: [(&str, Spread); 3] = [
         ("new keys, ascending", |index| index),
         ("new keys, scattered", scatter),
         ("overwrites of 10,000 keys", |index| scatter(index) % 10_000),

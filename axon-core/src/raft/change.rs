@@ -93,12 +93,11 @@ impl Engine {
         address: &str,
         request: &Request,
     ) -> Option<Reply> {
-        let answer = match id {
-            Some(id) => self.peers.ask(id, address, request, ASK_DEADLINE).await,
-            None => {
-                let hello = self.peers.myself().hello(Lane::Control);
-                peers::ask_stranger(&self.transport, address, hello, request, ASK_DEADLINE).await
-            }
+        let answer = if let Some(id) = id {
+            self.peers.ask(id, address, request, ASK_DEADLINE).await
+        } else {
+            let hello = self.peers.myself().hello(Lane::Control);
+            peers::ask_stranger(&self.transport, address, hello, request, ASK_DEADLINE).await
         };
         answer.inspect_err(|error| tracing::debug!("{address}: {error}")).ok()
     }

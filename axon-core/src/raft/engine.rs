@@ -15,7 +15,7 @@ use super::state::StateMachine;
 use super::{Raft, TypeConfig};
 use crate::command::{Command, Outcome};
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, StorageError};
 use crate::state::{Checkpointer, State, StateConfig, StateReader};
 use crate::status::RaftState;
 use crate::storage::{LogMetrics, LogStore, StateStore, Storage};
@@ -122,12 +122,13 @@ impl Engine {
             runtime::blocking(move || State::open(state_store, durable_seen, state_config)).await?;
         let (reader, checkpointer) = (state.reader(), state.checkpointer());
         let log = Log::open(storage.log.clone(), reader.clone(), durable, config.log_cache_bytes)?;
+        check_state_reaches_log(&log, &reader)?;
         let clock = Arc::new(ClusterClock::new(reader.cluster_time().millis()));
         let snapshots = Arc::new(SnapshotCounters::default());
         let machine =
             StateMachine::new(state, storage.state.clone(), clock.clone(), snapshots.clone())?;
         let peers = Arc::new(Peers::new(myself.clone(), transport.clone()));
-        let networks = Networks { peers: peers.clone() };
+        let networks = Networks { peers: peers.clone(), snapshots: snapshots.clone() };
         let raft_config = Arc::new(raft_config(&config));
         let raft = Raft::new(myself.id.0, raft_config, networks, log.clone(), machine)
             .await
@@ -157,7 +158,8 @@ impl Engine {
         });
         engine.keep(inbound::accept(engine.clone()));
         let members = engine.clone();
-        engine.keep(engine.peers.clone().watch_over(move || members.members()));
+        engine
+            .keep(engine.peers.clone().watch_over(move || (members.members(), members.configs())));
         engine.keep(keep_log_short(engine.clone()));
         Ok((engine, queue))
     }
@@ -250,6 +252,13 @@ impl Engine {
             .collect()
     }
 
+    /// Who votes; two sets while a change of membership is under way.
+    pub(crate) fn configs(&self) -> Vec<BTreeSet<u64>> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().get_joint_config().clone()
+    }
+
     pub(crate) fn raft_state(&self) -> RaftState {
         match self.raft.metrics().borrow_watched().state {
             ServerState::Leader => RaftState::Leader,
@@ -318,6 +327,24 @@ impl Engine {
         let log = self.log_store.clone();
         runtime::blocking(move || log.close()).await;
         checkpointed.map_err(Error::from)
+    }
+}
+
+/// The log begins where a checkpoint stood. A state from before that is an older one that damage, or
+/// a copy put back, brought up again: the entries between are gone.
+fn check_state_reaches_log(log: &Log, reader: &StateReader) -> Result<(), StorageError> {
+    let state = reader.checkpoint_position();
+    match log.purged_index() {
+        Some(purged) if state.is_start() || state.index.0 < purged => Err(StorageError::Mismatch {
+            path: "the data directory".into(),
+            reason: format!(
+                "its state stands at entry {}, its log begins after entry {purged}: they do not \
+                 belong together; remove this replica from the cluster, empty its directory, let \
+                 it join again",
+                state.index
+            ),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -110,12 +110,12 @@ async fn dispatch(route: Arc<Route>, mut queue: mpsc::UnboundedReceiver<Waiting>
     let (returned, mut returns) = mpsc::unbounded_channel::<Waiting>();
     let mut parked: VecDeque<Waiting> = VecDeque::new();
     let mut fresh = Vec::new();
-    let in_flight = Arc::new(AtomicUsize::new(0));
+    let airborne = Arc::new(AtomicUsize::new(0));
     let landed = Arc::new(tokio::sync::Notify::new());
     let mut retry = tokio::time::interval(RETRY_INTERVAL);
     retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let room = in_flight.load(Ordering::Acquire) < BATCHES_IN_FLIGHT_MAX;
+        let room = airborne.load(Ordering::Acquire) < BATCHES_IN_FLIGHT_MAX;
         tokio::select! {
             biased;
             Some(waiting) = returns.recv() => {
@@ -144,10 +144,10 @@ async fn dispatch(route: Arc<Route>, mut queue: mpsc::UnboundedReceiver<Waiting>
             let flight = Flight {
                 route: route.clone(),
                 returned: returned.clone(),
-                in_flight: in_flight.clone(),
+                airborne: airborne.clone(),
                 landed: landed.clone(),
             };
-            in_flight.fetch_add(1, Ordering::AcqRel);
+            airborne.fetch_add(1, Ordering::AcqRel);
             let leader = leader.clone();
             runtime::spawn(async move { flight.fly(leader, batch).await });
         }
@@ -296,13 +296,13 @@ impl Waiting {
 struct Flight {
     route: Arc<Route>,
     returned: mpsc::UnboundedSender<Waiting>,
-    in_flight: Arc<AtomicUsize>,
+    airborne: Arc<AtomicUsize>,
     landed: Arc<tokio::sync::Notify>,
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.airborne.fetch_sub(1, Ordering::AcqRel);
         self.landed.notify_one();
     }
 }

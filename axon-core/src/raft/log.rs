@@ -5,7 +5,9 @@
 //!
 //! * an entry that is not yet durable is in the cache, so the store is only asked for what it has;
 //! * `durable` never exceeds what this replica's own log holds of the present history: it falls
-//!   with a truncation at once, and rises only by appends made since.
+//!   with a truncation at once, and rises only by appends made since. (It is 0 before the first
+//!   entry, too, which has index 0. No checkpoint stands there: a founder applies it once its own
+//!   log is durable, and whoever joins has more than that to apply at once.)
 
 use super::entry;
 use super::{Entry, LogId, TypeConfig, Vote};
@@ -75,7 +77,7 @@ impl Log {
         let purged = opened.purged.as_ref().map(|mark| decode_opaque(&mark.mark)).transpose()?;
         let last = match opened.last {
             Some(index) => Some(read_entry(&*store, index)?.log_id),
-            None => purged.clone(),
+            None => purged,
         };
         let mut tail = Tail {
             vote: opened.vote.as_deref().map(decode_opaque).transpose()?,
@@ -98,6 +100,11 @@ impl Log {
     pub(crate) fn is_pristine(&self) -> bool {
         let tail = self.tail();
         tail.last.is_none() && tail.vote.is_none()
+    }
+
+    /// The last purged entry's index.
+    pub(crate) fn purged_index(&self) -> Option<u64> {
+        self.tail().purged.as_ref().map(|purged| purged.index)
     }
 
     /// The last entry's index; 0 when there is none.
@@ -269,7 +276,7 @@ impl RaftLogStorage<TypeConfig> for Log {
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
         let tail = self.tail();
-        Ok(LogState { last_purged_log_id: tail.purged.clone(), last_log_id: tail.last.clone() })
+        Ok(LogState { last_purged_log_id: tail.purged, last_log_id: tail.last })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -301,7 +308,7 @@ impl RaftLogStorage<TypeConfig> for Log {
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
         let tail = self.tail();
         // What rode along may name an entry that was written with it and torn away.
-        Ok(tail.committed.clone().min(tail.last.clone()))
+        Ok(tail.committed.min(tail.last))
     }
 
     async fn append<I>(
@@ -321,7 +328,7 @@ impl RaftLogStorage<TypeConfig> for Log {
             entry::encode_into(&entry, &mut bytes);
             size += bytes.len();
             records.push(LogRecord { index: LogIndex(entry.log_id.index), payload: bytes.into() });
-            tail.last = Some(entry.log_id.clone());
+            tail.last = Some(entry.log_id);
             let bytes = entry::encoded_len(&entry) + size_of::<Cached>();
             tail.cache_bytes += bytes;
             tail.cache.push_back(Cached { entry, bytes });
@@ -346,7 +353,7 @@ impl RaftLogStorage<TypeConfig> for Log {
         let history = {
             let mut tail = self.tail();
             tail.truncate_cache(last.unwrap_or(0));
-            tail.last = last_log_id.or_else(|| tail.purged.clone());
+            tail.last = last_log_id.or_else(|| tail.purged);
             tail.history += 1;
             tail.durable = tail.durable.min(last.unwrap_or(0));
             self.shared.durable.send_replace(LogIndex(tail.durable));
@@ -377,8 +384,8 @@ impl RaftLogStorage<TypeConfig> for Log {
             {
                 tail.cache_bytes -= tail.cache.pop_front().map_or(0, |oldest| oldest.bytes);
             }
-            tail.last = tail.last.clone().max(Some(log_id.clone()));
-            tail.purged = Some(log_id.clone());
+            tail.last = tail.last.max(Some(log_id));
+            tail.purged = Some(log_id);
             // A purge beyond the end (a snapshot was installed): the checkpoint is durable.
             tail.durable = tail.durable.max(log_id.index);
             self.shared.durable.send_replace(LogIndex(tail.durable));

@@ -195,8 +195,8 @@ pub(crate) fn encode_heartbeat(request: &AppendEntriesRequest<TypeConfig>) -> By
 fn put_append(request: &AppendEntriesRequest<TypeConfig>, out: &mut Vec<u8>) {
     let header = AppendHeader {
         vote: request.vote,
-        prev_log_id: request.prev_log_id.clone(),
-        leader_commit: request.leader_commit.clone(),
+        prev_log_id: request.prev_log_id,
+        leader_commit: request.leader_commit,
     };
     put_part(out, |out| codec::encode_into(&header, out));
     for entry in &request.entries {
@@ -233,10 +233,8 @@ pub(crate) fn decode_append(mut frame: Bytes) -> Result<AppendEntriesRequest<Typ
 /// Encodes the answer to one append.
 pub(crate) fn encode_appended(result: &StreamAppendResult<TypeConfig>) -> Bytes {
     let result = match result {
-        Ok(log_id) => Appended::Matched(log_id.clone()),
-        Err(openraft::raft::StreamAppendError::Conflict(log_id)) => {
-            Appended::Conflict(log_id.clone())
-        }
+        Ok(log_id) => Appended::Matched(*log_id),
+        Err(openraft::raft::StreamAppendError::Conflict(log_id)) => Appended::Conflict(*log_id),
         Err(openraft::raft::StreamAppendError::HigherVote(vote)) => Appended::HigherVote(*vote),
     };
     codec::encode(&result)

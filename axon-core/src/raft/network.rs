@@ -4,6 +4,7 @@
 //! for their answers, which come back in order. Heartbeats and votes go over the control lane, so
 //! that they never wait behind a batch.
 
+use super::engine::SnapshotCounters;
 use super::message::{self, Reply, Request};
 use super::peers::{Peers, decode_reply};
 use super::snapshot;
@@ -25,6 +26,7 @@ use openraft::raft::{
 use openraft::{OptionalSend, RaftNetworkFactory};
 use std::collections::VecDeque;
 use std::future::Future;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,27 +45,29 @@ type Appends<'a> = BoxStream<'a, Result<StreamAppendResult<TypeConfig>>>;
 /// Makes the networks of one replica.
 pub(crate) struct Networks {
     pub(crate) peers: Arc<Peers>,
+    pub(crate) snapshots: Arc<SnapshotCounters>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Networks {
     type Network = Network;
 
     async fn new_client(&mut self, target: u64, node: &Member) -> Network {
-        Network::new(&self.peers, target, node, Lane::Replication)
+        Network::new(self, target, node, Lane::Replication)
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, node: &Member) -> Network {
-        Network::new(&self.peers, target, node, Lane::Control)
+        Network::new(self, target, node, Lane::Control)
     }
 
     async fn new_snapshot_client(&mut self, target: u64, node: &Member) -> Network {
-        Network::new(&self.peers, target, node, Lane::Snapshot)
+        Network::new(self, target, node, Lane::Snapshot)
     }
 }
 
 /// The way to one peer on one lane.
 pub(crate) struct Network {
     peers: Arc<Peers>,
+    snapshots: Arc<SnapshotCounters>,
     id: NodeId,
     address: String,
     lane: Lane,
@@ -73,9 +77,10 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    fn new(peers: &Arc<Peers>, target: u64, node: &Member, lane: Lane) -> Self {
+    fn new(networks: &Networks, target: u64, node: &Member, lane: Lane) -> Self {
         let (id, address) = (NodeId(target), node.peer_address.clone());
-        Self { peers: peers.clone(), id, address, lane, channel: Mutex::default() }
+        let (peers, snapshots) = (networks.peers.clone(), networks.snapshots.clone());
+        Self { peers, snapshots, id, address, lane, channel: Mutex::default() }
     }
 
     fn channel(&mut self) -> &mut Option<Channel> {
@@ -135,41 +140,64 @@ where
 {
     /// Sends what there is to send, and returns the next answer; `None` at the end.
     async fn next(&mut self) -> Option<Result<StreamAppendResult<TypeConfig>>> {
-        let Self { channel, input, ended, unanswered, bytes, .. } = self;
-        let Channel { sink, stream } = channel.as_mut()?;
+        let answer = match self.advance().await {
+            Ok(answer) => answer?,
+            Err(error) => Err(error),
+        };
+        if !matches!(answer, Ok(Ok(_))) {
+            // The receiver closes after an error too: the next stream dials anew.
+            self.channel = None;
+            self.ended = true;
+            self.unanswered.clear();
+        }
+        Some(answer)
+    }
+
+    async fn advance(&mut self) -> Result<Option<Result<StreamAppendResult<TypeConfig>>>> {
         loop {
-            if *ended && unanswered.is_empty() {
+            if self.ended && self.unanswered.is_empty() {
                 *self.network.channel() = self.channel.take();
-                return None;
+                return Ok(None);
             }
-            let room = !*ended
-                && unanswered.len() < PIPELINE_APPENDS_MAX
-                && (unanswered.is_empty() || *bytes < PIPELINE_BYTES_MAX);
+            let room = !self.ended
+                && self.unanswered.len() < PIPELINE_APPENDS_MAX
+                && (self.unanswered.is_empty() || self.bytes < PIPELINE_BYTES_MAX);
+            let Self { channel, input, unanswered, bytes, .. } = self;
+            let answer = async {
+                match channel.as_mut().filter(|_| !unanswered.is_empty()) {
+                    Some(channel) => {
+                        tokio::time::timeout(APPEND_DEADLINE, channel.stream.next()).await
+                    }
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
-                frame = tokio::time::timeout(APPEND_DEADLINE, stream.next()), if !unanswered.is_empty() => {
+                frame = answer => {
                     *bytes -= unanswered.pop_front().unwrap_or(0);
-                    let answer = received(frame);
-                    if !matches!(answer, Ok(Ok(_))) {
-                        // The receiver closes after an error too: the next stream dials anew.
-                        self.channel = None;
-                    }
-                    return Some(answer);
+                    return Ok(Some(received(frame)));
                 }
                 request = input.next(), if room => match request {
-                    Some(request) => {
-                        let frame = message::encode_append(&request);
-                        *bytes += frame.len();
-                        unanswered.push_back(frame.len());
-                        if let Err(error) = sink.send(frame).await {
-                            self.channel = None;
-                            return Some(Err(rpc_error(error)));
-                        }
-                    }
-                    None => *ended = true,
+                    Some(request) => self.send(&request).await?,
+                    None => self.ended = true,
                 },
             }
         }
+    }
+
+    /// Sends one append, on a channel that is dialled only now: openraft waits out its back-off in
+    /// the stream of requests, so that whoever dials before it takes one dials without pause.
+    async fn send(&mut self, request: &AppendEntriesRequest<TypeConfig>) -> Result<()> {
+        let channel = if let Some(channel) = &mut self.channel {
+            channel
+        } else {
+            let dialled = self.network.peers.dial(&self.network.address, self.network.lane);
+            self.channel.insert(dialled.await.map_err(rpc_error)?)
+        };
+        let frame = message::encode_append(request);
+        self.bytes += frame.len();
+        self.unanswered.push_back(frame.len());
+        channel.sink.send(frame).await.map_err(rpc_error)
     }
 }
 
@@ -188,11 +216,11 @@ fn received(
 }
 
 impl NetStreamAppend<TypeConfig> for Network {
-    fn stream_append<'s, S>(
-        &'s mut self,
+    fn stream_append<S>(
+        &mut self,
         mut input: S,
         option: RPCOption,
-    ) -> BoxFuture<'s, Result<Appends<'s>>>
+    ) -> BoxFuture<'_, Result<Appends<'_>>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
@@ -202,13 +230,9 @@ impl NetStreamAppend<TypeConfig> for Network {
                 let answer = self.heartbeat(request, option.hard_ttl()).await?;
                 return Ok(stream::once(async { Ok(answer) }).boxed());
             }
-            let channel = match self.channel().take() {
-                Some(channel) => channel,
-                None => self.peers.dial(&self.address, self.lane).await.map_err(rpc_error)?,
-            };
             let pipeline = Pipeline {
+                channel: self.channel().take(),
                 network: self,
-                channel: Some(channel),
                 input,
                 ended: false,
                 unanswered: VecDeque::new(),
@@ -278,7 +302,9 @@ impl NetSnapshot<TypeConfig> for Network {
         tokio::select! {
             closed = cancel => Err(closed.into()),
             sent = snapshot::send(channel, vote, snapshot) => {
-                sent.map_err(|error| StreamingError::from(rpc_error(error)))
+                let sent = sent.map_err(|error| StreamingError::from(rpc_error(error)))?;
+                self.snapshots.sent.fetch_add(1, Ordering::Relaxed);
+                Ok(sent)
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::runtime;
 use crate::transport::rpc::{self, Client, ClientOptions, Hello};
 use crate::transport::{Channel, Lane, Transport};
 use crate::types::{ClusterId, Member, NodeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 /// How often a peer is asked whether it is there.
 const PING_INTERVAL: Duration = Duration::from_millis(250);
 /// Silence after which a peer counts as dead.
-const ALIVE_WITHIN: Duration = Duration::from_millis(1_000);
+const ALIVE_WITHIN: Duration = Duration::from_secs(1);
 /// How long a quorum must be missing before calls are answered with it.
 const QUORUM_GRACE: Duration = Duration::from_millis(750);
 /// A peer that restarts is found again within this.
@@ -155,11 +155,11 @@ impl Peers {
     /// Pings the members that `members` names, for ever, and keeps the quorum's state.
     pub(crate) async fn watch_over(
         self: Arc<Self>,
-        mut members: impl FnMut() -> Vec<(NodeId, Member, bool)>,
+        mut members: impl FnMut() -> (Vec<(NodeId, Member, bool)>, Vec<BTreeSet<u64>>),
     ) {
         let mut missing_since: Option<Instant> = None;
         loop {
-            let listed = members();
+            let (listed, configs) = members();
             self.retain(&listed);
             for (id, member, _) in &listed {
                 if *id != self.myself.id && !member.peer_address.is_empty() {
@@ -167,16 +167,24 @@ impl Peers {
                 }
             }
             tokio::time::sleep(PING_INTERVAL).await;
-            let voters: Vec<NodeId> =
-                listed.iter().filter(|(_, _, voter)| *voter).map(|(id, _, _)| *id).collect();
-            let alive = voters.iter().filter(|id| self.is_alive(**id)).count();
-            let needed = voters.len() / 2 + 1;
-            let missing = !voters.is_empty() && alive < needed;
+            let mut quorum = self.weakest(&configs);
+            let missing = quorum.alive < quorum.needed;
             missing_since = missing.then(|| missing_since.unwrap_or_else(runtime::now));
-            let lost = missing_since.is_some_and(|since| since.elapsed() >= QUORUM_GRACE);
-            let quorum = Quorum { alive, needed, voters: voters.len(), lost };
+            quorum.lost = missing_since.is_some_and(|since| since.elapsed() >= QUORUM_GRACE);
             self.quorum.send_if_modified(|known| std::mem::replace(known, quorum) != quorum);
         }
+    }
+
+    /// The quorum of the configuration that is worst off: a joint one needs both of its halves.
+    fn weakest(&self, configs: &[BTreeSet<u64>]) -> Quorum {
+        let quorums = configs.iter().map(|voters| {
+            let alive = voters.iter().filter(|id| self.is_alive(NodeId(**id))).count();
+            Quorum { alive, needed: voters.len() / 2 + 1, voters: voters.len(), lost: false }
+        });
+        let none = Quorum { alive: 1, needed: 1, voters: 1, lost: false };
+        quorums
+            .reduce(|a, b| if b.alive + a.needed < a.alive + b.needed { b } else { a })
+            .unwrap_or(none)
     }
 
     async fn ping(self: Arc<Self>, id: NodeId, address: String) {

@@ -130,7 +130,9 @@ async fn round(
         }
     };
     let (waiting, ready): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|reader| reader.applied);
-    ready.into_iter().for_each(|reader| reader.answer(Ok(index)));
+    for reader in ready {
+        reader.answer(Ok(index));
+    }
     let Some(deadline) = waiting.iter().map(|reader| reader.deadline).max() else { return };
     let caught_up = applied.wait_for(|applied| *applied >= index);
     let caught_up = tokio::time::timeout_at(deadline, caught_up).await;

@@ -23,11 +23,10 @@ use openraft::storage::RaftSnapshotBuilder;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long a chunk may take to arrive, and the receiver to put the whole in place.
-const STEP_DEADLINE: Duration = Duration::from_secs(60);
+const STEP_DEADLINE: Duration = Duration::from_mins(1);
 
 /// A snapshot on its way out of, or into, this replica.
 pub(crate) enum SnapshotData {
@@ -157,7 +156,7 @@ async fn install(
     verified: VerifiedSnapshot,
 ) -> Result<SnapshotResponse<TypeConfig>, TransportError> {
     let meta = meta(position).map_err(failed)?;
-    let committed = raft.metrics().borrow_watched().local_committed.clone();
+    let committed = raft.metrics().borrow_watched().local_committed;
     let stale = committed >= meta.last_log_id
         || committed.as_ref().map(|id| id.index) >= meta.last_log_id.as_ref().map(|id| id.index);
     let beyond_vote = meta
@@ -181,13 +180,6 @@ async fn within<T>(step: impl Future<Output = T>) -> Result<T, TransportError> {
     tokio::time::timeout(STEP_DEADLINE, step).await.map_err(|_| timeout)
 }
 
-fn failed(reason: impl ToString) -> TransportError {
-    TransportError::Closed { message: reason.to_string() }
-}
-
-impl Engine {
-    /// Counts a snapshot that reached a follower.
-    pub(crate) fn snapshot_sent(&self) {
-        self.snapshots.sent.fetch_add(1, Ordering::Relaxed);
-    }
+fn failed(reason: impl std::fmt::Display) -> TransportError {
+    TransportError::Closed { message: format!("{reason}") }
 }

@@ -1,6 +1,6 @@
 //! The seam to the file system: what the log and the state's file need of a disk, and no more.
 //!
-//! [`RealDisk`] is the operating system's. The faulty disk of [`testing`](crate::testing) loses,
+//! [`RealDisk`] is the operating system's. The faulty disk of the `testing` feature loses,
 //! tears and refuses. Errors stay `io::Error`; whoever calls knows what was tried and why.
 
 use std::fs::{self, File, OpenOptions};

@@ -5,7 +5,7 @@
 //! * a [`LogStore`]: the durable tail of the Raft log, with the vote;
 //! * a [`StateStore`]: the base of the state, written in rare large batches, read all the time.
 //!
-//! Every contract below is checked by the suites in [`testing`](crate::testing).
+//! Every contract below is checked by the suites of the `testing` feature.
 
 pub mod disk;
 pub mod memory;

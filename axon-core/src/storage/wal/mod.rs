@@ -6,6 +6,7 @@
 //!
 //! * `record`: the bytes of a record and of a group of them;
 //! * `segment`: one file, written over its whole length before it is used;
+//! * `counters`: what the log has done;
 //! * `index`: where each entry lies; `reader` reads entries by it;
 //! * `supply`: prepares the next segment and recycles purged ones, on a worker of its own;
 //! * `recovery`: reads a log back and tells a torn end from corruption;
@@ -25,6 +26,7 @@
 //! records mean, or notice a change made to the last group of a log that was cut off by a power
 //! failure before anything was written after it.
 
+mod counters;
 mod index;
 mod reader;
 mod record;
@@ -33,6 +35,7 @@ mod segment;
 mod supply;
 mod writer;
 
+use self::counters::Counters;
 use self::index::Index;
 use self::segment::{Name, Plan, Segment};
 use self::supply::{Job, Supply};
@@ -51,7 +54,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
-use std::time::Duration;
 
 /// The settings of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -417,51 +419,6 @@ impl Common {
 
     fn counters(&self) -> MutexGuard<'_, Counters> {
         lock(&self.counters)
-    }
-}
-
-/// What the log has done since it was opened.
-struct Counters {
-    totals: LogMetrics,
-    /// The latest syncs, in microseconds, the oldest overwritten first.
-    latest: Vec<u32>,
-    oldest: usize,
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        let latest = Vec::with_capacity(Self::LATEST_MAX);
-        Self { totals: LogMetrics::default(), latest, oldest: 0 }
-    }
-}
-
-impl Counters {
-    const LATEST_MAX: usize = 512;
-
-    fn count(&mut self, entries: u64, bytes: u64) {
-        self.totals.appended_entries += entries;
-        self.totals.appended_bytes += bytes;
-    }
-
-    fn count_sync(&mut self, took: Duration) {
-        let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
-        self.totals.syncs += 1;
-        self.totals.sync_micros += u64::from(micros);
-        if self.latest.len() < Self::LATEST_MAX {
-            self.latest.push(micros);
-        } else {
-            self.latest[self.oldest] = micros;
-            self.oldest = (self.oldest + 1) % Self::LATEST_MAX;
-        }
-    }
-
-    fn metrics(&self) -> LogMetrics {
-        let mut latest = self.latest.clone();
-        latest.sort_unstable();
-        // The smallest value that 99 of 100 syncs do not exceed.
-        let rank = (latest.len() * 99).div_ceil(100).saturating_sub(1);
-        let p99 = latest.get(rank).copied().unwrap_or(0);
-        LogMetrics { sync_p99_micros: u64::from(p99), ..self.totals }
     }
 }
 

@@ -461,11 +461,21 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_another_segment_or_log_is_none() {
+        let mut bytes = vec![];
+        encode(&Record::Vote(b"v"), seed(7, 1), &mut bytes);
+        assert!(decode(&bytes, seed(7, 1)).is_ok());
+        for other in [seed(7, 2), seed(8, 1), seed(7, 1 << 32), seed(7 << 64, 1)] {
+            assert_eq!(decode(&bytes, other), Err(Damage::Broken("a checksum does not match")));
+        }
+    }
+
+    #[test]
     fn a_record_of_a_later_version_is_named_as_such() {
         let mut bytes = vec![];
         encode(&Record::Vote(b"v"), 9, &mut bytes);
         bytes[COUNTED_FROM + 1] = 2;
-        let checksum = crc32c::crc32c_append(9, &bytes[CHECKED_FROM..HEADER_BYTES + 1]);
+        let checksum = crc32c::crc32c_append(9, &bytes[CHECKED_FROM..=HEADER_BYTES]);
         bytes[..CHECKED_FROM].copy_from_slice(&checksum.to_le_bytes());
         assert_eq!(decode(&bytes, 9), Err(Damage::Newer(2)));
     }

@@ -100,7 +100,7 @@ impl Segment {
     ) -> Result<Option<Self>> {
         let path = Name::Live(plan.id).path(plan.directory);
         let unfinished = Name::Unfinished(plan.id).path(plan.directory);
-        let make = || -> io::Result<Option<Arc<dyn DiskFile>>> {
+        let prepare = || -> io::Result<Option<Arc<dyn DiskFile>>> {
             // Never in place of another, whatever the reason.
             if disk.exists(&path)? {
                 return Err(io::ErrorKind::AlreadyExists.into());
@@ -120,7 +120,7 @@ impl Segment {
             disk.sync_dir(plan.directory)?;
             Ok(Some(file))
         };
-        let made = make();
+        let made = prepare();
         if !matches!(made, Ok(Some(_))) {
             // Gives the space back; if that fails too, the next open removes the file.
             let _ = disk.remove(&unfinished);
