@@ -22,6 +22,10 @@ use std::time::Duration;
 
 const PROGRAM: &str = "axon-server";
 
+/// What is logged unless it is said otherwise. At `info` the consensus engine dumps its whole state on
+/// each of its steps, which drowns what this program says.
+const LOG: &str = "info,openraft=warn";
+
 const AFTER_HELP: &str = "\
 Every option is also an environment variable (--data-dir is AXON_DATA_DIR) and a key of the TOML file
 that --config names (data_dir). A flag wins over the environment, that over the file.
@@ -131,7 +135,7 @@ struct Layer {
     state_cache_bytes: Option<usize>,
 
     /// What is logged to the standard error: error, warn, info, debug, trace, or a filter such as
-    /// `info,axon_core=debug` [default: info]
+    /// `info,axon_core=debug` [default: info,openraft=warn]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
 
@@ -319,7 +323,7 @@ impl Settings {
             advertise: layer.advertise,
             peer_advertise: layer.peer_advertise,
             join: layer.join.unwrap_or_default(),
-            log: layer.log.unwrap_or_else(|| "info".into()),
+            log: layer.log.unwrap_or_else(|| LOG.into()),
             log_format: layer.log_format.unwrap_or_default(),
             promotion: layer.promotion.unwrap_or_default(),
             request_timeout: layer.request_timeout.map_or(defaults.request_timeout, |span| span.0),
