@@ -292,8 +292,8 @@ impl Supervisor {
                 .report()
                 .into_values()
                 .filter(|node| node.desired == Desired::Running && node.decommission.is_none());
-            let votes = |node: &NodeReport| node.ready && node.membership == Some("voter");
-            let (voters, others): (Vec<_>, Vec<_>) = wanted.partition(votes);
+            let is_voter = |node: &NodeReport| node.ready && node.membership == Some("voter");
+            let (voters, others): (Vec<_>, Vec<_>) = wanted.partition(is_voter);
             if others.is_empty() {
                 return voters.len();
             }
