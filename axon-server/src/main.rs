@@ -126,7 +126,7 @@ fn without_raft_steps(filter: EnvFilter, asked: &str) -> EnvFilter {
     if !chatty || asked.contains("openraft") {
         return filter;
     }
-    filter.add_directive("openraft=warn".parse().expect("this is a directive"))
+    filter.add_directive("openraft=error".parse().expect("this is a directive"))
 }
 
 async fn init(settings: &Settings) -> Result<(), Failure> {

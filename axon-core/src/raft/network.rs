@@ -191,7 +191,8 @@ where
         let channel = if let Some(channel) = &mut self.channel {
             channel
         } else {
-            let dialled = self.network.peers.dial(self.network.id, &self.network.address, self.network.lane);
+            let dialled =
+                self.network.peers.dial(self.network.id, &self.network.address, self.network.lane);
             self.channel.insert(dialled.await.map_err(rpc_error)?)
         };
         let frame = message::encode_append(request);
