@@ -36,6 +36,8 @@ use tokio::time::Instant;
 
 /// Changes of membership that may wait.
 const CHANGES_MAX: usize = 256;
+/// How long the checkpoint of a replica that stops may take.
+const LAST_CHECKPOINT_DEADLINE: Duration = Duration::from_secs(10);
 /// How soon a fault of the Raft core is noticed.
 const FAULT_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the log's size is looked at.
@@ -332,7 +334,10 @@ impl Engine {
     pub(crate) async fn stop(&self) -> Result<(), Error> {
         let _ = self.raft.shutdown().await;
         let checkpointed = if self.reader.faults().borrow().is_none() {
-            self.checkpointer.checkpoint_now().await.map(drop)
+            let checkpoint = self.checkpointer.checkpoint_now();
+            // A disk that hangs must not keep the process: the log has everything anyway.
+            let in_time = tokio::time::timeout(LAST_CHECKPOINT_DEADLINE, checkpoint).await;
+            in_time.map_or(Ok(()), |checkpointed| checkpointed.map(drop))
         } else {
             Ok(())
         };
