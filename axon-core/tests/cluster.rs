@@ -2,9 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use axon_core::config::Origin;
-use axon_core::types::NodeId;
-use axon_core::{Cluster, Config};
-use std::path::Path;
+use axon_core::error::{StorageError, TransportError};
+use axon_core::status::Status;
+use axon_core::types::{ClusterId, NodeId, Revision};
+use axon_core::{Cluster, Config, Error};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -30,12 +36,46 @@ fn config(root: &Path, name: &str, origin: Origin) -> Config {
     }
 }
 
-/// Three replicas; the first made the cluster.
-async fn three(root: &Path) -> Vec<Cluster> {
+/// Starts a replica where another has just crashed, once the other's lock and address are free.
+async fn restart(config: Config) -> Cluster {
+    until("the crashed replica lets go", async || match Cluster::start(config.clone()).await {
+        Ok(replica) => Some(replica),
+        Err(
+            Error::Storage(StorageError::Locked { .. })
+            | Error::Transport(TransportError::CannotListen { .. }),
+        ) => None,
+        Err(error) => panic!("{error}"),
+    })
+    .await
+}
+
+/// Waits until all have applied the same entries, and checks that it made them equal.
+async fn converge(cluster: &[Cluster]) -> Status {
+    let statuses = until("everything is applied everywhere", async || {
+        let statuses: Vec<Status> =
+            cluster.iter().map(|replica| replica.status()).collect::<Result<_, _>>().ok()?;
+        let applied: BTreeSet<_> = statuses.iter().map(|status| status.applied_index).collect();
+        (applied.len() == 1).then_some(statuses)
+    })
+    .await;
+    for status in &statuses {
+        assert_eq!(status.state_hash, statuses[0].state_hash, "{statuses:?}");
+        assert_eq!(status.revision, statuses[0].revision);
+    }
+    statuses[0].clone()
+}
+
+fn log() {
     let _ = tracing_subscriber::fmt()
-        .with_env_filter("axon_core=debug,openraft=warn")
+        .with_env_filter("axon_core=debug,openraft=error")
+        .with_ansi(false)
         .with_test_writer()
         .try_init();
+}
+
+/// Three replicas; the first made the cluster.
+async fn three(root: &Path) -> Vec<Cluster> {
+    log();
     let first = Cluster::start(config(root, "node1", Origin::Init(None))).await.unwrap();
     first.wait_ready(DEADLINE).await.unwrap();
     let door = first.members().unwrap()[0].member.peer_address.clone();
@@ -89,6 +129,237 @@ async fn three_replicas_serve_each_others_writes() {
             assert_eq!(found.value, format!("value {number}"));
         }
     }
-    let ids: Vec<NodeId> = cluster.iter().map(|r| r.status().unwrap().node_id).collect();
-    assert_eq!(ids, [NodeId(1), NodeId(2), NodeId(3)]);
+    // The second and the third may knock in any order.
+    let ids: BTreeSet<NodeId> = cluster.iter().map(|r| r.status().unwrap().node_id).collect();
+    assert_eq!(ids, BTreeSet::from([NodeId(1), NodeId(2), NodeId(3)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_crashed_whole_comes_back_with_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = three(dir.path()).await;
+    for number in 0..50 {
+        let through = &cluster[number % cluster.len()];
+        through.store().put(format!("key {number}"), format!("value {number}")).await.unwrap();
+    }
+    let before: Vec<Status> = cluster.iter().map(|replica| replica.status().unwrap()).collect();
+    let addresses: BTreeMap<NodeId, String> = cluster[0]
+        .members()
+        .unwrap()
+        .into_iter()
+        .map(|member| (member.id, member.member.peer_address))
+        .collect();
+    drop(cluster);
+
+    let mut cluster = Vec::new();
+    for status in &before {
+        let listen = Some(addresses[&status.node_id].clone());
+        let config = config(dir.path(), &status.name, Origin::Resume);
+        cluster.push(restart(Config { listen, ..config }).await);
+    }
+    for (replica, before) in cluster.iter().zip(&before) {
+        replica.wait_ready(DEADLINE).await.unwrap();
+        let status = replica.status().unwrap();
+        assert_eq!((status.node_id, status.cluster_id), (before.node_id, before.cluster_id));
+        for number in 0..50 {
+            let found = replica.store().get(format!("key {number}")).await.unwrap().unwrap();
+            assert_eq!(found.value, format!("value {number}"));
+        }
+    }
+    assert_eq!(converge(&cluster).await.revision, Revision(50));
+    let written = cluster[2].store().put("one more", "x").await.unwrap();
+    assert_eq!(written.revision, Revision(51));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newcomer_catches_up_by_snapshot_while_writes_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    log();
+    let small = |name: &str, origin| Config {
+        log_retention_bytes: 4 << 20,
+        log_cache_bytes: 64 << 10,
+        checkpoint_bytes: 256 << 10,
+        overlay_bytes_max: 1 << 20,
+        checkpoint_interval: Duration::from_millis(200),
+        ..config(dir.path(), name, origin)
+    };
+    let first = Cluster::start(small("node1", Origin::Init(None))).await.unwrap();
+    first.wait_ready(DEADLINE).await.unwrap();
+
+    // Ten MiB go through a log that keeps four: its first segments go.
+    let filling = (0..640).map(|number| {
+        let store = first.store();
+        async move { store.put(format!("fill {number}"), vec![b'x'; 16 << 10]).await.unwrap() }
+    });
+    futures_util::future::join_all(filling).await;
+    let mut most = 0;
+    until("the log's beginning is purged", async || {
+        let bytes = first.metrics().log.disk_bytes;
+        most = most.max(bytes);
+        (bytes < most).then_some(())
+    })
+    .await;
+
+    // Writes go on, at a steady pace, until the newcomer is a voter and beyond.
+    let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(640)));
+    let writers = (0..2).map(|writer| {
+        let (store, stop, written) = (first.store(), stop.clone(), written.clone());
+        tokio::spawn(async move {
+            let mut pace = tokio::time::interval(Duration::from_millis(5));
+            while !stop.load(Ordering::Relaxed) {
+                pace.tick().await;
+                let number = written.load(Ordering::Relaxed) % 50;
+                store.put(format!("{writer}/{number}"), vec![b'y'; 512]).await.unwrap();
+                written.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    let door = first.members().unwrap()[0].member.peer_address.clone();
+    let second = Cluster::start(small("node2", Origin::Join(vec![door]))).await.unwrap();
+    until("the newcomer votes", async || {
+        let status = first.status().unwrap();
+        (status.voters.len() == 2).then_some(())
+    })
+    .await;
+    let in_between = written.load(Ordering::Relaxed);
+    until("writes go on with it", async || {
+        (written.load(Ordering::Relaxed) > in_between + 20).then_some(())
+    })
+    .await;
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+
+    second.wait_ready(DEADLINE).await.unwrap();
+    assert!(second.metrics().snapshots_installed >= 1, "{:?}", second.metrics());
+    assert!(first.metrics().snapshots_sent >= 1, "{:?}", first.metrics());
+    let status = converge(&[first, second]).await;
+    assert_eq!(status.revision, Revision(written.load(Ordering::Relaxed)));
+}
+
+/// Every file below `path` with its bytes, but not the lock, which names its last holder.
+fn contents(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(path).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else if path.file_name().is_some_and(|name| name != "lock") {
+            let bytes = fs::read(&path).unwrap();
+            found.insert(path, bytes);
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_does_not_fit_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node1");
+    let fitting = || config(dir.path(), "node1", Origin::Init(None));
+    let replica = Cluster::start(fitting()).await.unwrap();
+    replica.wait_ready(DEADLINE).await.unwrap();
+    replica.store().put("k", "v").await.unwrap();
+    let refused = async |config: Config| match Cluster::start(config).await {
+        Ok(_) => panic!("it was not refused"),
+        Err(Error::Storage(error)) => error,
+        Err(error) => panic!("refused for another reason: {error}"),
+    };
+
+    let locked = refused(fitting()).await;
+    assert!(matches!(locked, StorageError::Locked { .. }), "{locked}");
+    replica.shutdown().await.unwrap();
+    drop(replica);
+
+    let before = contents(&path);
+    let another = config(dir.path(), "node2", Origin::Resume);
+    let another = Config { data_dir: Some(path.clone()), ..another };
+    let words = refused(another).await.to_string();
+    assert!(words.contains("belongs to node1"), "{words}");
+
+    let another = config(dir.path(), "node1", Origin::Init(Some(ClusterId(7))));
+    let words = refused(another).await.to_string();
+    assert!(words.contains("belongs to cluster"), "{words}");
+    assert_eq!(contents(&path), before);
+
+    // A log that is gone is not begun anew: what it had acknowledged would be lost.
+    let (log, aside) = (path.join("log"), dir.path().join("aside"));
+    fs::rename(&log, &aside).unwrap();
+    let without_log = contents(&path);
+    let missing = refused(fitting()).await;
+    assert!(matches!(missing, StorageError::Mismatch { .. }), "{missing}");
+    assert_eq!(contents(&path), without_log);
+
+    fs::rename(&aside, &log).unwrap();
+    let replica = Cluster::start(fitting()).await.unwrap();
+    replica.wait_ready(DEADLINE).await.unwrap();
+    assert_eq!(replica.store().get("k").await.unwrap().unwrap().value.as_ref(), b"v");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_moved_is_found_at_its_new_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = three(dir.path()).await;
+    let moving = cluster.pop().unwrap();
+    let id = moving.status().unwrap().node_id;
+    let address = |seen_by: &Cluster| {
+        let members = seen_by.members().unwrap().into_iter();
+        let member = members.filter(|member| member.id == id).map(|member| member.member).next();
+        member.unwrap().peer_address
+    };
+    let old = address(&cluster[0]);
+    // Nobody else gets the port while this holds it.
+    moving.shutdown().await.unwrap();
+    drop(moving);
+    let _taken = until("the port is free", async || std::net::TcpListener::bind(&old).ok()).await;
+    cluster[0].store().put("k", "meanwhile").await.unwrap();
+
+    let moved = restart(config(dir.path(), "node3", Origin::Resume)).await;
+    moved.wait_ready(DEADLINE).await.unwrap();
+    let new = until("the membership follows", async || {
+        Some(address(&cluster[0])).filter(|address| *address != old)
+    })
+    .await;
+    cluster.push(moved);
+    for replica in &cluster {
+        until("all know it", async || (address(replica) == new).then_some(())).await;
+    }
+    assert_eq!(cluster[2].status().unwrap().node_id, id);
+    cluster[2].store().put("k", "moved").await.unwrap();
+    converge(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_happens_once_while_leadership_moves() {
+    const PUTS: u64 = 200;
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = three(dir.path()).await;
+    let leaders: Vec<NodeId> =
+        cluster[..2].iter().map(|replica| replica.status().unwrap().node_id).collect();
+    let mover = cluster[0].clone();
+    let moving = tokio::spawn(async move {
+        let mut moves = 0;
+        let mut interval = tokio::time::interval(Duration::from_millis(50));
+        for to in leaders.iter().cycle() {
+            interval.tick().await;
+            // One that comes while another is under way may fail: the next one follows.
+            moves += u64::from(mover.transfer_leadership(Some(*to)).await.is_ok());
+            if mover.status().unwrap().revision >= Revision(PUTS) {
+                break;
+            }
+        }
+        moves
+    });
+    let store = cluster[2].store();
+    for number in 1..=PUTS {
+        let written = store.put("counter", number.to_string()).await.unwrap();
+        assert_eq!(written.revision, Revision(number), "one put, one revision");
+    }
+    let moves = moving.await.unwrap();
+    assert!(moves >= 3, "leadership moved only {moves} times");
+    assert_eq!(converge(&cluster).await.revision, Revision(PUTS));
+    let found = store.get("counter").await.unwrap().unwrap();
+    assert_eq!((found.version, found.value.as_ref()), (PUTS, PUTS.to_string().as_bytes()));
 }

@@ -112,19 +112,19 @@ impl Log {
         self.tail().last.as_ref().map_or(0, |last| last.index)
     }
 
-    /// The highest index that may be purged so that about `bytes` of log remain.
+    /// The highest index that may be purged so that about `bytes` of log remain; 0 when there are
+    /// no more. It stands until the purge is done, which may be refused for want of a checkpoint.
     pub(crate) fn purgeable(&self, bytes: u64) -> u64 {
-        let mut tail = self.tail();
-        let total = self.shared.store.metrics().disk_bytes;
+        let tail = self.tail();
+        let total: u64 = tail.runs.iter().map(|(_, size)| size).sum();
         let mut excess = total.saturating_sub(bytes);
         let mut upto = 0;
-        while let Some(&(index, size)) = tail.runs.front() {
-            if excess < size {
+        for (index, size) in &tail.runs {
+            if excess < *size {
                 break;
             }
             excess -= size;
-            upto = index;
-            tail.runs.pop_front();
+            upto = *index;
         }
         upto
     }
@@ -212,8 +212,8 @@ impl Tail {
         }
     }
 
-    fn truncate_cache(&mut self, last: u64) {
-        while self.cache.back().is_some_and(|newest| newest.entry.log_id.index > last) {
+    fn truncate_cache(&mut self, last: Option<u64>) {
+        while self.cache.back().is_some_and(|newest| Some(newest.entry.log_id.index) > last) {
             self.cache_bytes -= self.cache.pop_back().map_or(0, |newest| newest.bytes);
         }
     }
@@ -349,24 +349,26 @@ impl RaftLogStorage<TypeConfig> for Log {
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
-        let last = last_log_id.as_ref().map(|last| last.index);
-        let history = {
+        let upto = last_log_id.map(|last| last.index);
+        let (last, history) = {
             let mut tail = self.tail();
-            tail.truncate_cache(last.unwrap_or(0));
-            tail.last = last_log_id.or_else(|| tail.purged);
+            tail.truncate_cache(upto);
+            // Beyond the end there is nothing to remove, and nothing becomes durable by it.
+            tail.last = tail.last.min(last_log_id).max(tail.purged);
+            let last = tail.last.map_or(0, |last| last.index);
             tail.history += 1;
-            tail.durable = tail.durable.min(last.unwrap_or(0));
+            tail.durable = tail.durable.min(last);
             self.shared.durable.send_replace(LogIndex(tail.durable));
-            tail.history
+            (last, tail.history)
         };
         // Ordered before every later append, so there is nothing to wait for.
         let log = self.clone();
         let done: Completion = Box::new(move |result| {
             if result.is_ok() {
-                log.appended(last.unwrap_or(0), history);
+                log.appended(last, history);
             }
         });
-        self.shared.store.truncate_after(last.map(LogIndex), done);
+        self.shared.store.truncate_after(upto.map(LogIndex), done);
         Ok(())
     }
 
@@ -384,6 +386,9 @@ impl RaftLogStorage<TypeConfig> for Log {
             {
                 tail.cache_bytes -= tail.cache.pop_front().map_or(0, |oldest| oldest.bytes);
             }
+            while tail.runs.front().is_some_and(|(last, _)| *last <= log_id.index) {
+                tail.runs.pop_front();
+            }
             tail.last = tail.last.max(Some(log_id));
             tail.purged = Some(log_id);
             // A purge beyond the end (a snapshot was installed): the checkpoint is durable.
@@ -396,7 +401,7 @@ impl RaftLogStorage<TypeConfig> for Log {
     }
 }
 
-fn half_open<RB: RangeBounds<u64>>(range: &RB) -> Range<u64> {
+pub(super) fn half_open<RB: RangeBounds<u64>>(range: &RB) -> Range<u64> {
     let start = match range.start_bound() {
         Bound::Included(start) => *start,
         Bound::Excluded(start) => start + 1,

@@ -21,6 +21,8 @@ pub(crate) mod peers;
 pub(crate) mod reads;
 pub(crate) mod snapshot;
 pub(crate) mod state;
+#[cfg(test)]
+mod suite;
 
 use crate::command::Outcome;
 use crate::runtime;

@@ -69,7 +69,8 @@ pub(crate) struct Network {
     peers: Arc<Peers>,
     snapshots: Arc<SnapshotCounters>,
     id: NodeId,
-    address: String,
+    /// Where the peer was when openraft opened its stream.
+    opened_at: String,
     lane: Lane,
     /// Kept between streams of appends; gone after any trouble. Locked only because openraft wants
     /// networks to be shareable.
@@ -78,9 +79,15 @@ pub(crate) struct Network {
 
 impl Network {
     fn new(networks: &Networks, target: u64, node: &Member, lane: Lane) -> Self {
-        let (id, address) = (NodeId(target), node.peer_address.clone());
+        let (id, opened_at) = (NodeId(target), node.peer_address.clone());
         let (peers, snapshots) = (networks.peers.clone(), networks.snapshots.clone());
-        Self { peers, snapshots, id, address, lane, channel: Mutex::default() }
+        Self { peers, snapshots, id, opened_at, lane, channel: Mutex::default() }
+    }
+
+    /// Where the peer is now: openraft keeps the stream of a member that moved, and the address it
+    /// was opened with.
+    fn address(&self) -> String {
+        self.peers.address(self.id).unwrap_or_else(|| self.opened_at.clone())
     }
 
     fn channel(&mut self) -> &mut Option<Channel> {
@@ -88,7 +95,7 @@ impl Network {
     }
 
     async fn ask(&self, request: &Request, deadline: Duration) -> Result<Reply> {
-        self.peers.ask(self.id, &self.address, request, deadline).await.map_err(rpc_error)
+        self.peers.ask(self.id, &self.address(), request, deadline).await.map_err(rpc_error)
     }
 
     async fn heartbeat(
@@ -96,7 +103,7 @@ impl Network {
         request: AppendEntriesRequest<TypeConfig>,
         deadline: Duration,
     ) -> Result<StreamAppendResult<TypeConfig>> {
-        let client = self.peers.client(self.id, &self.address);
+        let client = self.peers.client(self.id, &self.address());
         let frame = message::encode_heartbeat(&request);
         let reply = client.request(frame, deadline).await.map_err(rpc_error)?;
         match decode_reply(&reply).map_err(rpc_error)? {
@@ -191,8 +198,8 @@ where
         let channel = if let Some(channel) = &mut self.channel {
             channel
         } else {
-            let dialled =
-                self.network.peers.dial(self.network.id, &self.network.address, self.network.lane);
+            let address = self.network.address();
+            let dialled = self.network.peers.dial(self.network.id, &address, self.network.lane);
             self.channel.insert(dialled.await.map_err(rpc_error)?)
         };
         let frame = message::encode_append(request);
@@ -297,7 +304,7 @@ impl NetSnapshot<TypeConfig> for Network {
     ) -> std::result::Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let channel = self
             .peers
-            .dial(self.id, &self.address, Lane::Snapshot)
+            .dial(self.id, &self.address(), Lane::Snapshot)
             .await
             .map_err(|error| StreamingError::from(rpc_error(error)))?;
         tokio::select! {

@@ -66,6 +66,8 @@ pub(crate) struct Peers {
     myself: Myself,
     transport: Arc<dyn Transport>,
     table: Mutex<BTreeMap<NodeId, Peer>>,
+    /// Where each member is, by the membership that is effective now.
+    addresses: Mutex<BTreeMap<NodeId, String>>,
     quorum: watch::Sender<Quorum>,
 }
 
@@ -78,7 +80,13 @@ struct Peer {
 impl Peers {
     pub(crate) fn new(myself: Myself, transport: Arc<dyn Transport>) -> Self {
         let quorum = Quorum { alive: 1, needed: 1, voters: 1, lost: false };
-        Self { myself, transport, table: Mutex::default(), quorum: watch::channel(quorum).0 }
+        Self {
+            myself,
+            transport,
+            table: Mutex::default(),
+            addresses: Mutex::default(),
+            quorum: watch::channel(quorum).0,
+        }
     }
 
     pub(crate) fn myself(&self) -> &Myself {
@@ -97,6 +105,11 @@ impl Peers {
             Ok(quorum) => quorum,
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// Where `id` is now, if it is a member.
+    pub(crate) fn address(&self, id: NodeId) -> Option<String> {
+        self.addresses.lock().expect("no holder of the addresses' lock panics").get(&id).cloned()
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer>> {
@@ -169,7 +182,7 @@ impl Peers {
         let mut missing_since: Option<Instant> = None;
         loop {
             let (listed, configs) = members();
-            self.retain(&listed);
+            self.note(&listed);
             for (id, member, _) in &listed {
                 if *id != self.myself.id && !member.peer_address.is_empty() {
                     runtime::spawn(self.clone().ping(*id, member.peer_address.clone()));
@@ -214,7 +227,10 @@ impl Peers {
         }
     }
 
-    fn retain(&self, members: &[(NodeId, Member, bool)]) {
+    fn note(&self, members: &[(NodeId, Member, bool)]) {
+        let addresses = members.iter().map(|(id, member, _)| (*id, member.peer_address.clone()));
+        let addresses = addresses.filter(|(_, address)| !address.is_empty()).collect();
+        *self.addresses.lock().expect("no holder of the addresses' lock panics") = addresses;
         self.table().retain(|id, _| members.iter().any(|(member, _, _)| member == id));
     }
 }
