@@ -191,8 +191,9 @@ where
         let channel = if let Some(channel) = &mut self.channel {
             channel
         } else {
-            let dialled = self.network.peers.dial(&self.network.address, self.network.lane);
-            self.channel.insert(dialled.await.map_err(rpc_error)?)
+            let Network { peers, id, address, lane, .. } = &*self.network;
+            let dialled = peers.dial(*id, address, *lane).await.map_err(rpc_error)?;
+            self.channel.insert(dialled)
         };
         let frame = message::encode_append(request);
         self.bytes += frame.len();
@@ -296,7 +297,7 @@ impl NetSnapshot<TypeConfig> for Network {
     ) -> std::result::Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let channel = self
             .peers
-            .dial(&self.address, Lane::Snapshot)
+            .dial(self.id, &self.address, Lane::Snapshot)
             .await
             .map_err(|error| StreamingError::from(rpc_error(error)))?;
         tokio::select! {

@@ -123,12 +123,23 @@ impl Peers {
         client
     }
 
-    /// Opens a channel of its own on `lane`.
-    pub(crate) async fn dial(&self, address: &str, lane: Lane) -> Result<Channel, TransportError> {
+    /// Opens a channel of its own on `lane` to `id`, and to nobody else: a replica that lost its
+    /// directory answers at the same address under a new id, and what it has in its log must never
+    /// count as what the lost one had.
+    pub(crate) async fn dial(
+        &self,
+        id: NodeId,
+        address: &str,
+        lane: Lane,
+    ) -> Result<Channel, TransportError> {
         let hello = self.myself.hello(lane);
-        rpc::dial(&*self.transport, address, &hello, DIAL_DEADLINE)
-            .await
-            .map(|(_, channel)| channel)
+        let (peer, channel) = rpc::dial(&*self.transport, address, &hello, DIAL_DEADLINE).await?;
+        if peer.node_id == Some(id) {
+            return Ok(channel);
+        }
+        let found = peer.node_id.map_or("a replica without an id".into(), |id| format!("id {id}"));
+        let message = format!("{found} answers there, not id {id}");
+        Err(TransportError::Unreachable { address: address.to_owned(), message })
     }
 
     /// Sends `request` to the peer and decodes its reply.
