@@ -22,7 +22,8 @@ use crate::storage::{LogMetrics, LogStore, StateStore, Storage};
 use crate::transport::Transport;
 use crate::types::{LogIndex, Member, NodeId};
 use crate::{codec, runtime};
-use openraft::errors::{InitializeError, RaftError};
+use futures_util::FutureExt;
+use openraft::errors::{Fatal, InitializeError, RaftError};
 use openraft::rt::WatchReceiver;
 use openraft::{RaftMetrics, ServerState, SnapshotPolicy};
 use std::collections::{BTreeMap, BTreeSet};
@@ -280,9 +281,17 @@ impl Engine {
     /// Returns when the replica cannot go on, with the first cause.
     pub(crate) async fn faulted(&self) -> Error {
         let mut faults = self.reader.faults();
+        let mut metrics = self.raft.metrics();
         loop {
             if let Some(fault) = self.fault() {
                 return fault;
+            }
+            // A core that panics cannot say so any more: it only drops its end of the metrics.
+            while let Some(changed) = metrics.changed().now_or_never() {
+                if changed.is_err() {
+                    let panicked = || halted(&Fatal::Panicked);
+                    return self.fault().unwrap_or_else(panicked);
+                }
             }
             // Raft's metrics change with every entry: looking now and then is cheaper.
             let _ = tokio::time::timeout(FAULT_INTERVAL, faults.changed()).await;
