@@ -27,6 +27,9 @@ use tokio::sync::mpsc;
 const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a replica compares what the membership says of it with the truth.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a member asks whether it still is one. A leader stops talking to who was removed, and a
+/// replica that hears nothing keeps the leader and the membership that it knew.
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(2);
 /// How often a replica looks whether it leads: newcomers are let in only once the leader of a new
 /// cluster has taken office.
 const OFFICE_INTERVAL: Duration = Duration::from_millis(50);
@@ -157,9 +160,14 @@ async fn promote(engine: &Engine, id: NodeId) -> Decided {
     tracing::info!("{} (id {id}) becomes a voter, in place of {replaced:?}", member.name);
     change_membership(engine, ChangeMembers::ReplaceAllVoters(voters), false).await?;
     drop_learners(engine, &replaced).await?;
-    let command = Command { request: None, op: Op::SettleNode { id } };
-    engine.propose(&command, CHANGE_DEADLINE).await.map_err(unavailable)?;
+    settle(engine, id).await?;
     Ok(Reply::Done)
+}
+
+/// Forgets a newcomer's nonce: from now on its id is a member's or nobody's.
+async fn settle(engine: &Engine, id: NodeId) -> Result<(), Reply> {
+    let command = Command { request: None, op: Op::SettleNode { id } };
+    engine.propose(&command, CHANGE_DEADLINE).await.map(drop).map_err(unavailable)
 }
 
 /// Takes a member out; leadership moves away first.
@@ -168,12 +176,12 @@ async fn remove(engine: &Engine, id: NodeId) -> Decided {
     let Some((_, member, voter)) = members.iter().find(|(known, ..)| *known == id) else {
         return Ok(Reply::Done);
     };
+    let rest: BTreeSet<u64> = members
+        .iter()
+        .filter(|(other, _, voter)| *voter && *other != id)
+        .map(|(other, ..)| other.0)
+        .collect();
     if *voter {
-        let rest: BTreeSet<u64> = members
-            .iter()
-            .filter(|(other, _, voter)| *voter && *other != id)
-            .map(|(other, ..)| other.0)
-            .collect();
         let needed = rest.len() / 2 + 1;
         let alive = count_alive(engine, &rest, needed).await;
         if rest.is_empty() || alive < needed {
@@ -192,6 +200,11 @@ async fn remove(engine: &Engine, id: NodeId) -> Decided {
             // The new leader takes the removal up.
             return Err(engine.not_leader());
         }
+    }
+    // First, or a learner that was never promoted would announce itself as the newcomer that it was,
+    // and be let in again.
+    settle(engine, id).await?;
+    if *voter {
         change_membership(engine, ChangeMembers::ReplaceAllVoters(rest), false).await?;
     }
     drop_learners(engine, &[id]).await?;
@@ -288,6 +301,7 @@ pub(crate) async fn announce(
 ) -> NodeId {
     let id = engine.id();
     let announcement = Announcement { id, nonce, member };
+    let mut confirmed = runtime::now();
     loop {
         tokio::time::sleep(ANNOUNCE_INTERVAL).await;
         let members = engine.members();
@@ -297,11 +311,16 @@ pub(crate) async fn announce(
                 Request::Announce(announcement.clone())
             }
             Some((_, _, false)) if promotes && engine.leader().is_some() => Request::Promote(id),
-            Some(_) if engine.leader().is_some() => continue,
+            Some(_) if engine.leads() => continue,
+            Some(_) if engine.leader().is_some() && confirmed.elapsed() < CONFIRM_INTERVAL => {
+                continue;
+            }
             _ => Request::Announce(announcement.clone()),
         };
-        if let Reply::Removed = ask_leader(&engine, &request, &knock_at).await {
-            return id;
+        match ask_leader(&engine, &request, &knock_at).await {
+            Reply::Removed => return id,
+            Reply::Done => confirmed = runtime::now(),
+            _ => {}
         }
     }
 }

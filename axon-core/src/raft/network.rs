@@ -191,9 +191,9 @@ where
         let channel = if let Some(channel) = &mut self.channel {
             channel
         } else {
-            let Network { peers, id, address, lane, .. } = &*self.network;
-            let dialled = peers.dial(*id, address, *lane).await.map_err(rpc_error)?;
-            self.channel.insert(dialled)
+            let dialled =
+                self.network.peers.dial(self.network.id, &self.network.address, self.network.lane);
+            self.channel.insert(dialled.await.map_err(rpc_error)?)
         };
         let frame = message::encode_append(request);
         self.bytes += frame.len();

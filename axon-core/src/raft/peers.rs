@@ -123,9 +123,7 @@ impl Peers {
         client
     }
 
-    /// Opens a channel of its own on `lane` to `id`, and to nobody else: a replica that lost its
-    /// directory answers at the same address under a new id, and what it has in its log must never
-    /// count as what the lost one had.
+    /// Opens a channel of its own on `lane` to `id`, which answers at `address`.
     pub(crate) async fn dial(
         &self,
         id: NodeId,
@@ -134,12 +132,12 @@ impl Peers {
     ) -> Result<Channel, TransportError> {
         let hello = self.myself.hello(lane);
         let (peer, channel) = rpc::dial(&*self.transport, address, &hello, DIAL_DEADLINE).await?;
-        if peer.node_id == Some(id) {
-            return Ok(channel);
+        if peer.node_id != Some(id) {
+            // A newcomer has taken the address. Its log is not the one that this replica knows.
+            let message = format!("{} answers there, not id {id}", peer.name);
+            return Err(TransportError::Unreachable { address: address.to_owned(), message });
         }
-        let found = peer.node_id.map_or("a replica without an id".into(), |id| format!("id {id}"));
-        let message = format!("{found} answers there, not id {id}");
-        Err(TransportError::Unreachable { address: address.to_owned(), message })
+        Ok(channel)
     }
 
     /// Sends `request` to the peer and decodes its reply.
