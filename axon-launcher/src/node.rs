@@ -379,7 +379,8 @@ impl Task {
             view.pid = None;
             view.observed = Observation::Silent;
             view.last_exit = Some(LastExit { exit, at: SystemTime::now(), lines });
-            view.trouble = (!wanted).then(|| match last {
+            // What is killed from outside says nothing of it: its last line would mislead.
+            view.trouble = (!wanted).then(|| match last.filter(|_| exit.code().is_some()) {
                 Some(last) => format!("{exit}: {last}"),
                 None => exit.to_string(),
             });

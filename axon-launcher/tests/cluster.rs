@@ -182,6 +182,40 @@ async fn a_launcher_takes_over_from_one_that_was_killed() {
 }
 
 #[tokio::test]
+async fn a_node_that_lost_its_directory_comes_back_under_a_new_id() {
+    let site = Site::new();
+    let launcher = site.launch().await;
+    // Four, so that all three others are needed while the lost one still counts as a voter.
+    assert_eq!(launcher.order("add", r#"{"node_id":"node4"}"#).await.0, 200);
+    for name in ["node1", "node2", "node3", "node4"] {
+        launcher.until_node(name, online_voter).await;
+    }
+    assert_eq!(site.put(site.base_port, "k", "kept").await, 200);
+    let mut lost = launcher.nodes().await["node2"]["node_id"].clone();
+    for what in ["nodes/node2/data", "nodes/node2"] {
+        assert_eq!(launcher.order("stop/node2", "").await.0, 200);
+        std::fs::remove_dir_all(site.data().join(what)).unwrap();
+        assert_eq!(launcher.order("start/node2", "").await.0, 200);
+        let back = launcher
+            .until_node("node2", |node| online_voter(node) && node["node_id"] != lost)
+            .await;
+        lost = back["node_id"].clone();
+        site.until("the lost id has left", async || {
+            let members = site.members(site.base_port).await;
+            (members == ["node1", "node2", "node3", "node4"]).then_some(())
+        })
+        .await;
+        assert_eq!(site.get(site.base_port + 10, "k").await.as_deref(), Some("kept"));
+        assert_eq!(site.put(site.base_port + 10, "k", "kept").await, 200);
+    }
+    let nodes = launcher.nodes().await;
+    for (name, node) in nodes.as_object().unwrap() {
+        assert_eq!(node["last_exit"]["code"].as_i64().unwrap_or(0), 0, "{name} has not crashed");
+    }
+    assert_eq!(launcher.stop().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_second_launcher_and_a_lost_manifest_are_refused() {
     let site = Site::new();
     let launcher = site.launch().await;
