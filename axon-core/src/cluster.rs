@@ -71,6 +71,9 @@ impl Drop for Inner {
         // A runtime must not be dropped where it would block; its tasks end where they stand.
         if let Some(own) = self.own.get_mut().ok().and_then(Option::take) {
             own.shutdown_background();
+        } else if let Phase::Running(running) = &*self.phase.borrow() {
+            let engine = running.engine.clone();
+            runtime::spawn_on(&self.handle, async move { engine.stop().await });
         }
     }
 }
@@ -203,7 +206,8 @@ impl Cluster {
             name: running.name.clone(),
             raft_state: engine.raft_state(),
             membership,
-            leader: engine.leader(),
+            // Raft keeps the last leader in mind; without a quorum nobody leads.
+            leader: engine.leader().filter(|_| !engine.peers.quorum().lost),
             term: metrics.current_term,
             revision: view.revision(),
             compacted_revision: view.compacted_revision(),

@@ -67,3 +67,55 @@ pub fn decode_from<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> 
     }
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::command::{Command, Op, Outcome};
+    use crate::types::{RequestId, SessionId};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_command_comes_back_as_it_was(
+            key in prop::collection::vec(any::<u8>(), 0..200),
+            value in prop::collection::vec(any::<u8>(), 0..2_000),
+            numbers in any::<Option<(u64, u64, u64)>>(),
+        ) {
+            let request = numbers.map(|(session, sequence, lowest_unacknowledged)| RequestId {
+                session: SessionId(session),
+                sequence,
+                lowest_unacknowledged,
+            });
+            let command = Command { request, op: Op::Put { key: key.into(), value: value.into() } };
+            prop_assert_eq!(decode::<Command>(&encode(&command)).unwrap(), command);
+        }
+
+        #[test]
+        fn any_bytes_are_a_value_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode::<Command>(&bytes);
+            let _ = decode::<Outcome>(&bytes);
+            let _ = decode_from::<Command>(&bytes);
+        }
+
+        #[test]
+        fn nothing_may_follow_a_value(tail in prop::collection::vec(any::<u8>(), 1..50)) {
+            let mut bytes = encode(&7u64).to_vec();
+            bytes.extend(tail);
+            prop_assert!(decode::<u64>(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_named_and_a_huge_claim_takes_no_memory() {
+        assert_eq!(
+            decode::<u64>(&[VERSION + 1, 7]),
+            Err(DecodeError::Newer { found: VERSION + 1 })
+        );
+        // A byte string that claims to have 2^62 bytes.
+        let hostile = [VERSION, 253, 0, 0, 0, 0, 0, 0, 0, 64];
+        assert!(decode::<Bytes>(&hostile).is_err());
+        assert!(decode::<Vec<u64>>(&hostile).is_err());
+    }
+}

@@ -30,10 +30,18 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(250);
 /// How often a member asks whether it still is one. A leader stops talking to who was removed, and a
 /// replica that hears nothing keeps the leader and the membership that it knew.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(2);
+/// How often a replica looks whether it leads: newcomers are let in only once the leader of a new
+/// cluster has taken office.
+const OFFICE_INTERVAL: Duration = Duration::from_millis(50);
 /// A learner this close behind, in entries, becomes a voter.
 const PROMOTION_LAG_MAX: u64 = 1_000;
 /// How long leadership may take to move.
 const TRANSFER_DEADLINE: Duration = Duration::from_secs(3);
+/// How long a removal waits for enough voters to be heard of before it is refused; longer than a
+/// ping and its answer take.
+const HEARD_WITHIN: Duration = Duration::from_millis(1_500);
+/// How often it looks.
+const HEARD_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Serves changes of membership, one at a time, until the engine stops.
 pub(crate) async fn serve(engine: Arc<Engine>, mut queue: mpsc::Receiver<Change>) {
@@ -152,9 +160,14 @@ async fn promote(engine: &Engine, id: NodeId) -> Decided {
     tracing::info!("{} (id {id}) becomes a voter, in place of {replaced:?}", member.name);
     change_membership(engine, ChangeMembers::ReplaceAllVoters(voters), false).await?;
     drop_learners(engine, &replaced).await?;
-    let command = Command { request: None, op: Op::SettleNode { id } };
-    engine.propose(&command, CHANGE_DEADLINE).await.map_err(unavailable)?;
+    settle(engine, id).await?;
     Ok(Reply::Done)
+}
+
+/// Forgets a newcomer's nonce: from now on its id is a member's or nobody's.
+async fn settle(engine: &Engine, id: NodeId) -> Result<(), Reply> {
+    let command = Command { request: None, op: Op::SettleNode { id } };
+    engine.propose(&command, CHANGE_DEADLINE).await.map(drop).map_err(unavailable)
 }
 
 /// Takes a member out; leadership moves away first.
@@ -163,14 +176,14 @@ async fn remove(engine: &Engine, id: NodeId) -> Decided {
     let Some((_, member, voter)) = members.iter().find(|(known, ..)| *known == id) else {
         return Ok(Reply::Done);
     };
+    let rest: BTreeSet<u64> = members
+        .iter()
+        .filter(|(other, _, voter)| *voter && *other != id)
+        .map(|(other, ..)| other.0)
+        .collect();
     if *voter {
-        let rest: BTreeSet<u64> = members
-            .iter()
-            .filter(|(other, _, voter)| *voter && *other != id)
-            .map(|(other, ..)| other.0)
-            .collect();
-        let alive = rest.iter().filter(|other| engine.peers.is_alive(NodeId(**other))).count();
         let needed = rest.len() / 2 + 1;
+        let alive = count_alive(engine, &rest, needed).await;
         if rest.is_empty() || alive < needed {
             let reason = format!(
                 "without {} the cluster has {} voters of which {alive} answer, and {needed} are needed",
@@ -187,11 +200,29 @@ async fn remove(engine: &Engine, id: NodeId) -> Decided {
             // The new leader takes the removal up.
             return Err(engine.not_leader());
         }
+    }
+    // First, or a learner that was never promoted would announce itself as the newcomer that it was,
+    // and be let in again.
+    settle(engine, id).await?;
+    if *voter {
         change_membership(engine, ChangeMembers::ReplaceAllVoters(rest), false).await?;
     }
     drop_learners(engine, &[id]).await?;
     tracing::info!("{} (id {id}) was removed", member.name);
     Ok(Reply::Done)
+}
+
+/// Counts who answers; returns early once they are `needed`. A leader that has just begun has not
+/// heard of everyone yet, and must not refuse for that.
+async fn count_alive(engine: &Engine, ids: &BTreeSet<u64>, needed: usize) -> usize {
+    let deadline = runtime::now() + HEARD_WITHIN;
+    loop {
+        let alive = ids.iter().filter(|id| engine.peers.is_alive(NodeId(**id))).count();
+        if alive >= needed || runtime::now() >= deadline {
+            return alive;
+        }
+        tokio::time::sleep(HEARD_INTERVAL).await;
+    }
 }
 
 async fn drop_learners(engine: &Engine, ids: &[NodeId]) -> Result<(), Reply> {
@@ -238,7 +269,7 @@ async fn transfer(engine: &Engine, to: Option<NodeId>) -> Decided {
 pub(crate) async fn lead(engine: Arc<Engine>) {
     let mut leading = false;
     loop {
-        tokio::time::sleep(ANNOUNCE_INTERVAL).await;
+        tokio::time::sleep(OFFICE_INTERVAL).await;
         engine.note_leader();
         let leads = engine.leads();
         if leads && !leading {

@@ -7,7 +7,7 @@
 //! 3 make the founder's directory and marker    finds it, goes on with 4
 //! 4 `axon-server init --cluster-id ID`         asks again and is refused: see below
 //! 5 save the manifest: formed=true             goes on with 6; never an `init` again
-//! 6 make directories, `run` every node         takes over those that run, starts the others
+//! 6 `run` the founder, then every node         takes over those that run, starts the others
 //! ```
 //!
 //! The one doubtful place is between 4 and 5: a refusal to initialise may mean "done already" or
@@ -29,6 +29,9 @@ use std::time::Duration;
 
 /// How long making the cluster may take.
 const INIT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the others wait for the founder of a new cluster to lead.
+const LEAD_WAIT: Duration = Duration::from_secs(5);
 
 impl Supervisor {
     /// Makes the cluster; returns whether it is known to be made.
@@ -60,12 +63,19 @@ impl Supervisor {
         }
     }
 
-    /// Runs the founder alone until it says that it holds our cluster, then starts the others.
-    pub(crate) async fn form_once_confirmed(&self) {
+    /// Runs the founder alone first, then the others. Unless the cluster is known to be `made`, the
+    /// others wait until the founder says that it holds our cluster.
+    pub(crate) async fn gather(&self, made: bool) {
         let founder = self.manifest().nodes[0].clone();
         let Ok(node) = self.find(founder.name.as_str()) else { return };
         if founder.desired == Desired::Running {
             node.start().await;
+        }
+        if made {
+            // Only so that nobody knocks in vain and then waits to knock again: a founder that
+            // cannot lead is shown as such, and the others can wait for it by themselves.
+            node.until(LEAD_WAIT, |view| view.observed.ready()).await;
+            return self.start_desired().await;
         }
         // The probe has compared name and cluster id by then: others do not count as an answer.
         let ours = |view: &View| view.observed.status().is_some();

@@ -134,6 +134,8 @@ fn introduce(supervisor: &Supervisor, address: SocketAddr) {
 async fn say_when_ready(supervisor: &Supervisor, begun: Instant) -> std::convert::Infallible {
     let leader = supervisor.until_leader().await;
     say(&format!("ready in {:.1} s, leader {leader}", begun.elapsed().as_secs_f64()));
+    let voters = supervisor.until_complete().await;
+    say(&format!("complete in {:.1} s, {voters} voters", begun.elapsed().as_secs_f64()));
     std::future::pending().await
 }
 

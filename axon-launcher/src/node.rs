@@ -25,6 +25,9 @@ use tokio::time::Instant;
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 const PROBE_EVERY_AT_START: Duration = Duration::from_millis(50);
 
+/// How long after its start a node that is not ready yet is asked as often as at its start.
+const EAGER_FOR: Duration = Duration::from_secs(10);
+
 /// Questions in a row without an answer after which a node counts as silent.
 const SILENT_AFTER: u32 = 2;
 
@@ -129,6 +132,7 @@ impl Node {
             process: None,
             probe: None,
             misses: 0,
+            eager_until: Instant::now(),
             timer: None,
             closed: false,
         };
@@ -196,6 +200,7 @@ struct Task {
     process: Option<Process>,
     probe: Option<BoxFuture<'static, Observation>>,
     misses: u32,
+    eager_until: Instant,
     timer: Option<Instant>,
     /// The launcher is stopping: an order to start that was under way must not win.
     closed: bool,
@@ -304,6 +309,7 @@ impl Task {
         self.process = Some(process);
         self.timer = None;
         self.misses = 0;
+        self.eager_until = Instant::now() + EAGER_FOR;
         self.ask(PROBE_EVERY_AT_START);
     }
 
@@ -353,7 +359,8 @@ impl Task {
             self.step(Event::Unanswered);
         }
         let starting = matches!(self.publish.borrow().phase, Phase::Starting { .. });
-        self.ask(if starting { PROBE_EVERY_AT_START } else { PROBE_EVERY });
+        let eager = !self.publish.borrow().observed.ready() && Instant::now() < self.eager_until;
+        self.ask(if starting || eager { PROBE_EVERY_AT_START } else { PROBE_EVERY });
     }
 
     fn ended(&mut self, exit: Exit) {
@@ -372,7 +379,8 @@ impl Task {
             view.pid = None;
             view.observed = Observation::Silent;
             view.last_exit = Some(LastExit { exit, at: SystemTime::now(), lines });
-            view.trouble = (!wanted).then(|| match last {
+            // What is killed from outside says nothing of it: its last line would mislead.
+            view.trouble = (!wanted).then(|| match last.filter(|_| exit.code().is_some()) {
                 Some(last) => format!("{exit}: {last}"),
                 None => exit.to_string(),
             });

@@ -17,7 +17,9 @@
 use crate::args::NODES_MAX;
 use crate::directory::{DataDir, DirectoryError};
 use crate::lifecycle::Phase;
-use crate::manifest::{ClusterId, Desired, Manifest, ManifestError, NodeName, NodeSpec};
+use crate::manifest::{
+    ClusterId, Decommission, Desired, Manifest, ManifestError, NodeName, NodeSpec,
+};
 use crate::node::{Node, Place, Plan, View, port_is_free};
 use crate::probe::NodeClient;
 use crate::process::Launch;
@@ -175,11 +177,12 @@ impl Supervisor {
 
     /// Makes the cluster if it is not made yet, and starts what should run.
     pub async fn launch(&self) -> Result<(), StartError> {
-        if !self.manifest().formed && !self.form().await? {
-            let supervisor = self.clone();
-            tokio::spawn(async move { supervisor.form_once_confirmed().await });
-        } else {
+        if self.manifest().formed {
             self.start_desired().await;
+        } else {
+            let made = self.form().await?;
+            let supervisor = self.clone();
+            tokio::spawn(async move { supervisor.gather(made).await });
         }
         let supervisor = self.clone();
         tokio::spawn(async move { supervisor.tend().await });
@@ -277,6 +280,22 @@ impl Supervisor {
         loop {
             if let Some(leader) = self.report().into_values().find(|node| node.is_leader) {
                 return leader.id;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until every node that should run is a voter that serves, and returns how many they are.
+    pub async fn until_complete(&self) -> usize {
+        loop {
+            let wanted = self
+                .report()
+                .into_values()
+                .filter(|node| node.desired == Desired::Running && node.decommission.is_none());
+            let is_voter = |node: &NodeReport| node.ready && node.membership == Some("voter");
+            let (voters, others): (Vec<_>, Vec<_>) = wanted.partition(is_voter);
+            if others.is_empty() {
+                return voters.len();
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -400,18 +419,21 @@ impl Supervisor {
         })
     }
 
+    /// Starts what should run, in the order of the manifest, and stops what should not.
     pub(crate) async fn start_desired(&self) {
-        let manifest = self.manifest();
-        join_all(manifest.nodes.iter().map(|spec| async move {
-            let Ok(node) = self.find(spec.name.as_str()) else { return };
-            // What is being decommissioned runs or not, as it happens to; `tend` goes on with it.
+        for spec in self.manifest().nodes {
+            let Ok(node) = self.find(spec.name.as_str()) else { continue };
+            // Whoever holds it gives an order of today, which wins over what was left.
+            let Ok(_operation) = node.operation.try_lock() else { continue };
+            let manifest = self.manifest();
+            let Some(spec) = manifest.node(node.name()) else { continue };
             match (spec.desired, spec.decommission) {
-                (Desired::Running, None) => node.start().await,
+                // Its vote may be needed for its own removal; `tend` goes on with that.
+                (Desired::Running, None | Some(Decommission::Removing)) => node.start().await,
                 (Desired::Stopped, None) => node.stop().await,
                 (_, Some(_)) => {}
             }
-        }))
-        .await;
+        }
     }
 
     /// Goes on with what is unfinished: ids not noted yet, decommissions cut short.

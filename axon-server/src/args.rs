@@ -22,24 +22,32 @@ use std::time::Duration;
 
 const PROGRAM: &str = "axon-server";
 
+// Wrapped by hand: clap would wrap at the terminal's width and break the columns of the examples.
 const AFTER_HELP: &str = "\
-Every option is also an environment variable (--data-dir is AXON_DATA_DIR) and a key of the TOML file
-that --config names (data_dir). A flag wins over the environment, that over the file.
+Every option is also an environment variable (--data-dir is AXON_DATA_DIR) and
+a key of the TOML file that --config names (data_dir). A flag wins over the
+environment, that over the file.
 
-Making a cluster of three:
-  axon-server init --name node1 --data-dir /var/lib/axon
-  axon-server --name node1 --data-dir /var/lib/axon --listen 10.0.0.1:9000
-  axon-server --name node2 --data-dir /var/lib/axon --listen 10.0.0.2:9000 --join 10.0.0.1:9001
-  axon-server --name node3 --data-dir /var/lib/axon --listen 10.0.0.3:9000 --join 10.0.0.1:9001
+Making a cluster of three, each node on a machine of its own:
+  axon-server init --name node1 --data-dir ./data
+  axon-server run --name node1 --data-dir ./data --listen 10.0.0.1:9000
+  axon-server run --name node2 --data-dir ./data --listen 10.0.0.2:9000 \\
+      --join 10.0.0.1:9001
+  axon-server run --name node3 --data-dir ./data --listen 10.0.0.3:9000 \\
+      --join 10.0.0.1:9001
 
-The same command line serves the first start and every restart. `run` never makes a cluster, whatever
-the directory holds.
+The same command line serves the first start and every restart. `run` never
+makes a cluster, whatever the directory holds.
+
+Neither port asks who is there or encrypts: listen where only those connect
+that may do everything.
 
 Exit codes:
   0  stopped as asked (SIGTERM, SIGINT), or done
-  1  a fault that keeps it from starting
+  1  it could not start, or not stop in order
   2  a mistake in the command line, the environment or the file
-  3  the replica halted after a fault of its disk or its data: look at it, then start again
+  3  the replica halted after a fault, often of its disk: look at the last
+     line that it wrote, then start it again
   4  the replica was removed from its cluster: do not start it again";
 
 /// What the program is asked to do.
@@ -105,7 +113,7 @@ struct Layer {
     #[arg(long, value_name = "WHEN", hide_possible_values = true)]
     promotion: Option<Promotion>,
 
-    /// How long a request may wait for the cluster before it is answered 504 (500ms, 5s, 1m)
+    /// How long a request may wait for the cluster before it is answered 503 or 504 (500ms, 5s, 1m)
     /// [default: 5s]
     #[arg(long, value_name = "DURATION")]
     request_timeout: Option<Span>,
@@ -131,7 +139,8 @@ struct Layer {
     state_cache_bytes: Option<usize>,
 
     /// What is logged to the standard error: error, warn, info, debug, trace, or a filter such as
-    /// `info,axon_core=debug` [default: info]
+    /// `info,axon_core=debug`. The Raft engine's own steps are left out unless it is named:
+    /// `info,openraft=info` [default: info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
 
@@ -251,14 +260,26 @@ fn layer(matches: &ArgMatches) -> Result<Layer, Refusal> {
 }
 
 fn parser() -> Parser {
-    let run_only = ["join", "promotion", "request_timeout", "connections_max", "listen"];
-    let run_only = run_only.iter().chain(&["peer_listen", "advertise", "peer_advertise"]);
+    let run_only = [
+        "listen",
+        "peer_listen",
+        "advertise",
+        "peer_advertise",
+        "join",
+        "promotion",
+        "request_timeout",
+        "connections_max",
+        "value_bytes_max",
+        "key_bytes_max",
+        "log_retention_bytes",
+        "state_cache_bytes",
+    ];
     let mut init = Layer::augment_args(Parser::new("init")).about(
         "Makes a cluster: writes the identity of its first replica into an empty directory, prints the \
          cluster id and exits. Takes the options of `run` too, so that one file serves both",
     );
     for option in run_only {
-        init = init.mut_arg(*option, |option| option.hide(true));
+        init = init.mut_arg(option, |option| option.hide(true));
     }
     let without_id = |parser: Parser| parser.mut_arg("cluster_id", |option| option.hide(true));
     let run = Layer::augment_args(Parser::new("run")).about("Runs a replica (the default)");
@@ -266,6 +287,7 @@ fn parser() -> Parser {
         .version(crate::wire::VERSION)
         .about("One replica of an Axon cluster: a strongly consistent key-value store, behind HTTP")
         .after_help(AFTER_HELP)
+        .max_term_width(100)
         .args_conflicts_with_subcommands(true)
         .subcommand(without_id(run))
         .subcommand(init);

@@ -70,6 +70,8 @@ struct Activity {
     stalled: AtomicU64,
     /// Whether hyper's buffer may hold bytes of an answer.
     unflushed: AtomicBool,
+    /// Whether hyper has refused what arrived.
+    refused: AtomicBool,
 }
 
 /// Why a connection ended.
@@ -77,6 +79,8 @@ struct Activity {
 enum End {
     /// Hyper is done with it, or the client is.
     Closed,
+    /// Hyper gave up on what arrived without a word.
+    Unanswered,
     /// A head did not arrive in time.
     SlowHead,
     /// It rested, or did not take its answer, for too long.
@@ -91,6 +95,7 @@ impl Activity {
             since: AtomicU64::new(0),
             stalled: AtomicU64::new(0),
             unflushed: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -144,7 +149,19 @@ impl Activity {
                 .detail("limit", HEAD_BYTES_MAX),
             _ => return None,
         };
+        self.refused.store(true, Ordering::Relaxed);
         Some(problem.last_words())
+    }
+
+    /// Says how the connection ended when hyper is done with it.
+    fn end(&self, outcome: &Result<(), hyper::Error>, stopping: bool) -> End {
+        // The preface of HTTP/2 is the case in which hyper says nothing.
+        let malformed = outcome.as_ref().is_err_and(hyper::Error::is_parse);
+        if malformed && self.phase() == HEAD && !self.refused.load(Ordering::Relaxed) {
+            return End::Unanswered;
+        }
+        // At rest, nothing is unread: a shutdown need not wait for the client to close its end.
+        if stopping && self.phase() == IDLE { End::Abandoned } else { End::Closed }
     }
 
     /// Says whether the connection has used up its time.
@@ -284,6 +301,7 @@ pub(crate) async fn drive(
         }
     });
     let mut connection = http1::Builder::new()
+        .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(io), service);
 
@@ -294,7 +312,7 @@ pub(crate) async fn drive(
         loop {
             tokio::select! {
                 biased;
-                _ = Pin::new(&mut connection) => break End::Closed,
+                outcome = Pin::new(&mut connection) => break activity.end(&outcome, stopping),
                 () = &mut tick => match activity.expired(&patience) {
                     Some(end) => break end,
                     None => tick.as_mut().reset(Instant::now() + patience.tick()),
@@ -313,6 +331,11 @@ pub(crate) async fn drive(
     let stream = connection.into_parts().io.into_inner().stream;
     match end {
         End::Closed => linger(stream, None).await,
+        End::Unanswered => {
+            let problem =
+                Problem::bad_request("the request is not HTTP/1.1, all that is spoken here");
+            linger(stream, Some(&problem)).await;
+        }
         End::SlowHead => {
             let sentence = format!("the head did not arrive within {:?}", patience.head);
             linger(stream, Some(&Problem::new(Code::RequestTimeout, sentence).retryable())).await;

@@ -57,7 +57,7 @@ pub fn bytes(path: &str) -> Result<Cow<'_, [u8]>, KeyError> {
 /// Decodes the key in `path` as the text that the simple doors speak.
 ///
 /// # Errors
-/// Those of [`bytes`], and [`KeyError::NotText`]: a key that JSON cannot carry must not be written
+/// Those of [`bytes()`], and [`KeyError::NotText`]: a key that JSON cannot carry must not be written
 /// where it could never be read back.
 pub fn text(path: &str) -> Result<Cow<'_, str>, KeyError> {
     match bytes(path)? {

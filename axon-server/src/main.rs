@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// How long a replica may take to hand over leadership and write its checkpoint. What it misses then is
 /// in the log.
@@ -106,6 +107,7 @@ fn start_logging(settings: &Settings) -> Result<(), Failure> {
             settings.log
         ),
     })?;
+    let filter = without_raft_steps(filter, &settings.log);
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match settings.log_format {
         LogFormat::Text => {
@@ -115,6 +117,16 @@ fn start_logging(settings: &Settings) -> Result<(), Failure> {
         LogFormat::Json => subscriber.json().init(),
     }
     Ok(())
+}
+
+/// Leaves out what the Raft engine says of its every step, unless `asked` names it: dumps of its state
+/// bury what an operator looks for.
+fn without_raft_steps(filter: EnvFilter, asked: &str) -> EnvFilter {
+    let chatty = filter.max_level_hint().is_none_or(|most| most > LevelFilter::WARN);
+    if !chatty || asked.contains("openraft") {
+        return filter;
+    }
+    filter.add_directive("openraft=error".parse().expect("this is a directive"))
 }
 
 async fn init(settings: &Settings) -> Result<(), Failure> {
@@ -135,7 +147,14 @@ async fn run(settings: &Settings) -> Result<(), Failure> {
 
     let config = settings.run_config(api.port());
     let told = config.api_address.clone();
-    let cluster = Cluster::start(config).await?;
+    let cluster = tokio::select! {
+        started = Cluster::start(config) => started?,
+        // Recovery may take long. Giving it up is what a crash does, and as safe.
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before the replica had started");
+            return Ok(());
+        }
+    };
     let version = axon_server::wire::VERSION;
     tracing::info!(name = settings.name, %api, told, version, "serving");
 

@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn members_read_as_documented() {
-        let mut members = vec![status::MemberStatus {
+        let mut members = [status::MemberStatus {
             id: NodeId(1),
             member: member(),
             membership: Membership::Voter,

@@ -39,6 +39,33 @@ async fn a_pair_is_put_read_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_read_tells_the_revision_of_the_store_that_it_saw() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let absent = client.call("GET", "/kv/a", "").await;
+    absent.is_problem(404, "not_found");
+    assert_eq!(absent.header("x-axon-revision"), Some("0"));
+    client.call("PUT", "/kv/a", &put("1")).await;
+    server.cluster.store().put("binary", &b"\xff"[..]).await.unwrap();
+    client.call("DELETE", "/kv/gone", "").await;
+    for (path, status) in [("/kv/a", 200), ("/kv/binary", 406), ("/kv/absent", 404), ("/kv", 200)] {
+        for method in ["GET", "HEAD"] {
+            let read = client.call(method, path, "").await;
+            assert_eq!(
+                (read.status, read.header("x-axon-revision")),
+                (status, Some("2")),
+                "{path}"
+            );
+        }
+    }
+    let applied = server.cluster.status().unwrap().applied_index.to_string();
+    let all = client.call("GET", "/kv", "").await;
+    assert_eq!(all.header("x-axon-applied-index"), Some(applied.as_str()));
+    let too_long = format!("/kv/{}", "k".repeat(4097));
+    client.call("GET", &too_long, "").await.is_problem(413, "too_large");
+}
+
+#[tokio::test]
 async fn keys_are_what_their_path_decodes_to() {
     let server = Server::start().await;
     let mut client = server.client().await;

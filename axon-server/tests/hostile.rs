@@ -21,6 +21,7 @@ async fn what_is_no_http_is_refused_with_a_whole_answer() {
         "\0\0\0\0\r\n\r\n".to_owned(),
         "hello\r\n\r\n".into(),
         "GET\r\n\r\n".into(),
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(),
         "GET /kv/a b HTTP/1.1\r\n\r\n".into(),
         "GET /kv/a HTTP/9.9\r\n\r\n".into(),
         "GET /kv/a HTTP/1.1\r\nno colon\r\n\r\n".into(),
@@ -43,6 +44,12 @@ async fn what_is_no_http_is_refused_with_a_whole_answer() {
         let answer = client.answer(false).await.unwrap_or_else(|| panic!("no answer to {shown:?}"));
         let document = answer.assert_problem();
         assert!((400..500).contains(&answer.status), "{shown:?}: {document}");
+        assert_ne!(document["code"], "not_found", "it was taken for a request: {shown:?}");
+        assert!(
+            document["error"].as_str().is_some_and(|sentence| sentence.len() > 10),
+            "{shown:?}"
+        );
+        assert_eq!(answer.header("connection"), Some("close"), "{shown:?}: {document}");
         assert_eq!(client.closed().await, b"", "nothing follows: {shown:?}");
     }
     assert_eq!(server.call("PUT", "/kv/a", VALUE).await.status, 200);
@@ -179,6 +186,32 @@ async fn slow_heads_and_bodies_and_idle_connections_are_cut_off() {
     for client in [&mut silent, &mut slow_head, &mut slow_body, &mut idle] {
         assert_eq!(client.closed().await, b"", "closed without a further word");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_bytes_is_cut_off() {
+    let stall_timeout = Duration::from_millis(300);
+    let server = Server::with(Options { stall_timeout, ..Options::default() }).await;
+    let store = server.cluster.store();
+    // More than the buffers of both sockets can hold.
+    let value = "v".repeat(1 << 20);
+    for number in 0..32 {
+        store.put(format!("key{number}"), value.clone()).await.unwrap();
+    }
+    let mut deaf = server.client().await;
+    deaf.send(b"GET /kv HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut other = server.client().await;
+    let only_the_other = async {
+        while !other
+            .call("GET", "/metrics", "")
+            .await
+            .text()
+            .contains("\naxon_http_connections 1\n")
+        {}
+    };
+    timeout(PATIENCE, only_the_other).await.expect("the deaf client is cut off");
+    let heard = deaf.closed().await;
+    assert!(!heard.ends_with(b"0\r\n\r\n"), "what was cut off does not look whole");
 }
 
 #[tokio::test]

@@ -4,30 +4,11 @@
 
 mod common;
 
-use common::PATIENCE;
-use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use common::child::{Running, ended, program, wait};
+use rustix::process::Signal;
+use std::io::Read;
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
-use std::time::Instant;
-
-fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_axon-server"));
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-/// What a process that ended by itself left behind: exit code, standard output, standard error.
-fn ended(arguments: &[&str]) -> (i32, String, String) {
-    let mut child = program(arguments).spawn().unwrap();
-    let status = wait(&mut child);
-    let (mut out, mut err) = (String::new(), String::new());
-    child.stdout.unwrap().read_to_string(&mut out).unwrap();
-    child.stderr.unwrap().read_to_string(&mut err).unwrap();
-    (status.code().expect("not killed"), out, err)
-}
 
 /// Checks that the program refuses with `code` and a single line that has all of `parts`.
 #[track_caller]
@@ -42,85 +23,10 @@ fn refuses(arguments: &[&str], code: i32, parts: &[&str]) {
     }
 }
 
-/// Waits for a child to end; one that does not fails the test, and is killed first.
-fn wait(child: &mut Child) -> ExitStatus {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        if Instant::now() > deadline {
-            child.kill().unwrap();
-            panic!("the process did not end in time");
-        }
-        std::thread::yield_now();
-    }
-}
-
-/// A running server; killed when the test is over.
-struct Running {
-    child: Child,
-    api: SocketAddr,
-}
-
-impl Running {
-    fn start(directory: &Path) -> Self {
-        let directory = directory.to_str().unwrap();
-        let mut child =
-            program(&["--name", "n1", "--data-dir", directory, "--listen", "127.0.0.1:0"])
-                .spawn()
-                .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (found, api) = mpsc::channel();
-        // Reads on to the end, so that the server never waits for its log to be taken.
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                let word = line.split_whitespace().find_map(|word| word.strip_prefix("api="));
-                if let Some(address) = word.and_then(|word| word.parse().ok()) {
-                    let _ = found.send(address);
-                }
-            }
-        });
-        match api.recv_timeout(PATIENCE) {
-            Ok(api) => Self { child, api },
-            Err(_) => {
-                let _ = child.kill();
-                panic!("the server does not say where it serves");
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let id = Pid::from_child(&self.child);
-        kill_process(id, signal).unwrap();
-    }
-
-    /// Sends one request until it is answered 200, as an election may be under way; returns the body.
-    fn call(&self, method: &str, path: &str, body: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let mut stream = TcpStream::connect(self.api).unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            let length = body.len();
-            let request = format!(
-                "{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
-            );
-            stream.write_all(request.as_bytes()).unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).unwrap();
-            if answer.starts_with("HTTP/1.1 200 ") {
-                return answer.split_once("\r\n\r\n").unwrap().1.to_owned();
-            }
-            assert!(Instant::now() < deadline, "{answer}");
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The only node of its cluster, on any port.
+fn start(directory: &Path) -> Running {
+    let directory = directory.to_str().unwrap();
+    Running::start(&["--name", "n1", "--data-dir", directory, "--listen", "127.0.0.1:0"])
 }
 
 fn init(directory: &Path) -> String {
@@ -222,7 +128,7 @@ fn a_cluster_gets_the_id_it_is_given() {
     let (code, out, err) =
         ended(&["init", "--name", "n1", "--data-dir", directory, "--cluster-id", id]);
     assert_eq!((code, out, err.as_str()), (0, format!("{id}\n"), ""));
-    let status = Running::start(&data).call("GET", "/v1/status", "");
+    let status = start(&data).call("GET", "/v1/status", "");
     assert!(status.contains(id), "{status}");
 }
 
@@ -232,16 +138,34 @@ fn a_termination_is_orderly_and_what_was_written_is_there_again() {
     let data = parent.path().join("data");
     let id = init(&data);
     for (life, signal) in [Signal::TERM, Signal::INT].into_iter().enumerate() {
-        let mut server = Running::start(&data);
+        let mut server = start(&data);
         assert!(server.call("GET", "/v1/status", "").contains(&id));
         server.call("PUT", &format!("/kv/life{life}"), r#"{"value":"v"}"#);
         server.signal(signal);
         assert_eq!(wait(&mut server.child).code(), Some(0));
     }
-    let server = Running::start(&data);
+    let server = start(&data);
     for life in 0..2 {
         server.call("GET", &format!("/kv/life{life}"), "");
     }
+}
+
+#[test]
+fn the_log_leaves_out_the_steps_of_the_raft_engine_unless_they_are_asked_for() {
+    let parent = tempfile::tempdir().unwrap();
+    let data = parent.path().join("data");
+    init(&data);
+    let node = ["--name", "n1", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
+    let life = |log: &[&str]| {
+        let mut server = Running::start(&[&node, log].concat());
+        server.call("PUT", "/kv/a", r#"{"value":"v"}"#);
+        server.signal(Signal::TERM);
+        assert_eq!(server.exit_code(), Some(0));
+        server.logged("axon_server: stopped")
+    };
+    assert!(life(&[]).iter().all(|line| !line.contains("openraft")));
+    assert!(life(&["--log", "debug"]).iter().all(|line| !line.contains("openraft")));
+    assert!(life(&["--log", "info,openraft=info"]).iter().any(|line| line.contains("openraft")));
 }
 
 #[test]
@@ -250,14 +174,14 @@ fn a_killed_server_has_everything_it_acknowledged() {
     let data = parent.path().join("data");
     init(&data);
     for life in 0..3 {
-        let mut server = Running::start(&data);
+        let mut server = start(&data);
         for key in 0..20 {
             server.call("PUT", &format!("/kv/{life}-{key}"), r#"{"value":"v"}"#);
         }
         server.signal(Signal::KILL);
         assert_eq!(wait(&mut server.child).code(), None);
     }
-    let server = Running::start(&data);
+    let server = start(&data);
     for life in 0..3 {
         for key in 0..20 {
             let pair = server.call("GET", &format!("/kv/{life}-{key}"), "");
@@ -271,7 +195,7 @@ fn a_data_directory_in_use_is_named() {
     let parent = tempfile::tempdir().unwrap();
     let data = parent.path().join("data");
     init(&data);
-    let server = Running::start(&data);
+    let server = start(&data);
     let directory = data.to_str().unwrap();
     let second = ["--name", "n1", "--data-dir", directory, "--listen", "127.0.0.1:0"];
     refuses(&second, 1, &[directory, "in use"]);

@@ -3,7 +3,7 @@
 use super::engine::Engine;
 use super::message::{Reply, Request};
 use super::peers;
-use crate::error::{Error, ErrorOutcome};
+use crate::error::{Error, ErrorOutcome, TransportError};
 use crate::transport::Lane;
 use crate::types::{Member, NodeId};
 use openraft::errors::{ClientWriteError, RaftError};
@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// How long a peer may take to answer; a change of membership syncs on a majority.
 const ASK_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a hand-over looks whether its target is still there.
+const LIVENESS_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A change of the membership.
 pub(crate) type ChangeMembers = openraft::ChangeMembers<u64, Member>;
@@ -66,6 +68,21 @@ impl Engine {
                 if metrics.changed().await.is_err() {
                     return Err(Error::ShutDown);
                 }
+            }
+        };
+        // A whole cluster that stops: the target went too, and nobody takes over.
+        let gone = async {
+            while self.peers.is_alive(target) {
+                tokio::time::sleep(LIVENESS_INTERVAL).await;
+            }
+            let message = "it went away before it took leadership over".to_owned();
+            Err(TransportError::Unreachable { address: target.to_string(), message }.into())
+        };
+        let moved = async {
+            tokio::select! {
+                biased;
+                moved = moved => moved,
+                gone = gone => gone,
             }
         };
         let late = Error::Timeout { waited: deadline, outcome: ErrorOutcome::Unknown };

@@ -22,7 +22,8 @@ use crate::storage::{LogMetrics, LogStore, StateStore, Storage};
 use crate::transport::Transport;
 use crate::types::{LogIndex, Member, NodeId};
 use crate::{codec, runtime};
-use openraft::errors::{InitializeError, RaftError};
+use futures_util::FutureExt;
+use openraft::errors::{Fatal, InitializeError, RaftError};
 use openraft::rt::WatchReceiver;
 use openraft::{RaftMetrics, ServerState, SnapshotPolicy};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,8 @@ use tokio::time::Instant;
 
 /// Changes of membership that may wait.
 const CHANGES_MAX: usize = 256;
+/// How long the checkpoint of a replica that stops may take.
+const LAST_CHECKPOINT_DEADLINE: Duration = Duration::from_secs(10);
 /// How soon a fault of the Raft core is noticed.
 const FAULT_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the log's size is looked at.
@@ -280,9 +283,22 @@ impl Engine {
     /// Returns when the replica cannot go on, with the first cause.
     pub(crate) async fn faulted(&self) -> Error {
         let mut faults = self.reader.faults();
+        let mut metrics = self.raft.metrics();
         loop {
+            // A core that panics says nothing, but closes its metrics. Looked at first: one that ends
+            // in any other way has said so before.
+            let ended = loop {
+                match metrics.changed().now_or_never() {
+                    Some(Ok(())) => {}
+                    Some(Err(_)) => break true,
+                    None => break false,
+                }
+            };
             if let Some(fault) = self.fault() {
                 return fault;
+            }
+            if ended {
+                return halted(&Fatal::Panicked);
             }
             // Raft's metrics change with every entry: looking now and then is cheaper.
             let _ = tokio::time::timeout(FAULT_INTERVAL, faults.changed()).await;
@@ -318,7 +334,10 @@ impl Engine {
     pub(crate) async fn stop(&self) -> Result<(), Error> {
         let _ = self.raft.shutdown().await;
         let checkpointed = if self.reader.faults().borrow().is_none() {
-            self.checkpointer.checkpoint_now().await.map(drop)
+            let checkpoint = self.checkpointer.checkpoint_now();
+            // A disk that hangs must not keep the process: the log has everything anyway.
+            let in_time = tokio::time::timeout(LAST_CHECKPOINT_DEADLINE, checkpoint).await;
+            in_time.map_or(Ok(()), |checkpointed| checkpointed.map(drop))
         } else {
             Ok(())
         };

@@ -80,3 +80,56 @@ pub(crate) fn decode(index: u64, mut bytes: Bytes) -> Result<Entry, String> {
     };
     Ok(Entry { log_id: log_id(term, index), payload })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::types::Member;
+    use openraft::Membership;
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn encoded(entry: &Entry) -> Bytes {
+        let mut out = Vec::new();
+        encode_into(entry, &mut out);
+        assert!(out.len() <= encoded_len(entry), "the estimate is no upper bound");
+        out.into()
+    }
+
+    proptest! {
+        #[test]
+        fn a_proposal_comes_back_as_it_was(
+            (term, index, stamp_millis) in any::<(u64, u64, u64)>(),
+            command in prop::collection::vec(any::<u8>(), 0..500),
+        ) {
+            let proposal = Proposal { stamp_millis, command: command.into() };
+            let entry = Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(proposal) };
+            prop_assert_eq!(decode(index, encoded(&entry)).unwrap(), entry);
+        }
+
+        #[test]
+        fn any_bytes_are_an_entry_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode(7, bytes.into());
+        }
+    }
+
+    #[test]
+    fn blanks_and_memberships_come_back_as_they_were() {
+        let member = Member { name: "node1".into(), ..Member::default() };
+        let voters = vec![BTreeSet::from([1])];
+        let membership = Membership::new(voters, BTreeMap::from([(1, member)])).unwrap();
+        for payload in [EntryPayload::Blank, EntryPayload::Membership(membership)] {
+            let entry = Entry { log_id: log_id(3, 9), payload };
+            assert_eq!(decode(9, encoded(&entry)).unwrap(), entry);
+        }
+    }
+
+    #[test]
+    fn a_newer_layout_is_named() {
+        let mut bytes =
+            encoded(&Entry { log_id: log_id(1, 1), payload: EntryPayload::Blank }).to_vec();
+        bytes[0] = VERSION + 1;
+        assert!(decode(1, bytes.into()).unwrap_err().contains("newer Axon"));
+    }
+}

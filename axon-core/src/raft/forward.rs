@@ -55,7 +55,8 @@ struct Waiting {
     deadline: Instant,
     /// Whether an attempt was, or may have been, handed to a log.
     attempted: bool,
-    done: oneshot::Sender<Result<Outcome, Error>>,
+    /// Gone once the caller has its answer.
+    done: Option<oneshot::Sender<Result<Outcome, Error>>>,
     _admitted: OwnedSemaphorePermit,
 }
 
@@ -97,7 +98,7 @@ impl Proposer {
             begun,
             deadline: begun + timeout,
             attempted: false,
-            done,
+            done: Some(done),
             _admitted: admitted,
         };
         self.queue.send(waiting).map_err(|_| Error::ShutDown)?;
@@ -128,7 +129,7 @@ async fn dispatch(route: Arc<Route>, mut queue: mpsc::UnboundedReceiver<Waiting>
                 }
             }
             () = landed.notified(), if !room => continue,
-            _ = retry.tick(), if !parked.is_empty() => {
+            _ = retry.tick(), if !room || !parked.is_empty() => {
                 // What waits longest goes first; what arrived meanwhile follows it.
                 while let Ok(waiting) = queue.try_recv() {
                     parked.push_back(waiting);
@@ -136,10 +137,22 @@ async fn dispatch(route: Arc<Route>, mut queue: mpsc::UnboundedReceiver<Waiting>
                 fresh.extend(parked.drain(..));
             }
         }
+        // Nobody is sent on after its deadline, nor kept waiting for room beyond it.
+        fresh.retain_mut(|waiting| match route.hopeless(waiting) {
+            Some(error) => {
+                waiting.answer(Err(error));
+                false
+            }
+            None => true,
+        });
+        if !room {
+            parked.extend(fresh.drain(..));
+            continue;
+        }
         // Without a quorum nothing is handed to a log: it might be decided long after its caller was
         // told that it cannot be.
         let Some(leader) = route.leader().filter(|_| !route.peers.quorum().lost) else {
-            fresh.drain(..).for_each(|waiting| route.park(waiting, &mut parked));
+            parked.extend(fresh.drain(..));
             continue;
         };
         for batch in batches(std::mem::take(&mut fresh)) {
@@ -195,19 +208,11 @@ impl Route {
         Some(Leader::At(NodeId(leader), member.peer_address.clone()))
     }
 
-    /// Keeps a command for the next try, or tells its caller that there is none.
-    fn park(&self, waiting: Waiting, parked: &mut VecDeque<Waiting>) {
-        match self.hopeless(&waiting) {
-            Some(error) => waiting.answer(Err(error)),
-            None => parked.push_back(waiting),
-        }
-    }
-
     /// Why a command is not tried again, if it is not.
     fn hopeless(&self, waiting: &Waiting) -> Option<Error> {
         let expired = runtime::now() >= waiting.deadline;
         let quorum = self.peers.quorum();
-        (expired || quorum.lost || waiting.done.is_closed())
+        (expired || quorum.lost || waiting.is_deserted())
             .then(|| self.unavailable(waiting.begun, waiting.outcome()))
     }
 
@@ -289,8 +294,15 @@ impl Waiting {
         if self.attempted { ErrorOutcome::Unknown } else { ErrorOutcome::NotApplied }
     }
 
-    fn answer(self, result: Result<Outcome, Error>) {
-        let _ = self.done.send(result);
+    fn answer(&mut self, result: Result<Outcome, Error>) {
+        if let Some(done) = self.done.take() {
+            let _ = done.send(result);
+        }
+    }
+
+    /// Whether nobody waits for it any more.
+    fn is_deserted(&self) -> bool {
+        self.done.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 }
 
@@ -314,12 +326,17 @@ impl Flight {
         let deadline = batch.iter().map(|waiting| waiting.deadline).max();
         let deadline = deadline.unwrap_or_else(runtime::now);
         let commands: Vec<Bytes> = batch.iter().map(|waiting| waiting.command.clone()).collect();
-        let answers = tokio::select! {
-            biased;
-            answers = self.attempt(&leader, commands, deadline) => answers,
-            // Nothing can be decided now: what was handed over may still be, later.
-            _ = self.route.peers.quorum_lost() => Err(true),
-            () = tokio::time::sleep_until(deadline) => Err(true),
+        let mut attempt = std::pin::pin!(self.attempt(&leader, commands, deadline));
+        let answers = loop {
+            let open = batch.iter().filter(|waiting| waiting.done.is_some());
+            let Some(next_deadline) = open.map(|waiting| waiting.deadline).min() else { return };
+            tokio::select! {
+                biased;
+                answers = &mut attempt => break answers,
+                // Nothing can be decided now: what was handed over may still be, later.
+                _ = self.route.peers.quorum_lost() => break Err(true),
+                () = tokio::time::sleep_until(next_deadline) => self.expire(&mut batch),
+            }
         };
         let answers = match answers {
             Ok(answers) => answers,
@@ -342,6 +359,16 @@ impl Flight {
                     }
                 }
             }
+        }
+    }
+
+    /// Answers those whose deadline has passed while the batch is under way.
+    fn expire(&self, batch: &mut [Waiting]) {
+        let now = runtime::now();
+        for waiting in batch.iter_mut().filter(|waiting| waiting.deadline <= now) {
+            waiting.attempted = true;
+            let error = self.route.unavailable(waiting.begun, waiting.outcome());
+            waiting.answer(Err(error));
         }
     }
 
@@ -370,7 +397,7 @@ impl Flight {
         }
     }
 
-    fn again(&self, waiting: Waiting) {
+    fn again(&self, mut waiting: Waiting) {
         match self.route.hopeless(&waiting) {
             Some(error) => waiting.answer(Err(error)),
             None => drop(self.returned.send(waiting)),

@@ -256,3 +256,63 @@ enum Appended {
     Conflict(LogId),
     HigherVote(Vote),
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::raft::Proposal;
+    use openraft::EntryPayload;
+    use proptest::prelude::*;
+
+    fn append(prev: Option<u64>, commands: Vec<Vec<u8>>) -> AppendEntriesRequest<TypeConfig> {
+        let first = prev.map_or(0, |prev| prev + 1);
+        let entries = (first..).zip(commands).map(|(index, command)| Entry {
+            log_id: entry::log_id(2, index),
+            payload: EntryPayload::Normal(Proposal { stamp_millis: 5, command: command.into() }),
+        });
+        AppendEntriesRequest {
+            vote: Vote::new(2, 1),
+            prev_log_id: prev.map(|index| entry::log_id(1, index)),
+            entries: entries.collect(),
+            leader_commit: None,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_append_comes_back_as_it_was(
+            prev in prop::option::of(0..1_000_000u64),
+            commands in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 0..20),
+        ) {
+            let request = append(prev, commands);
+            let decoded = decode_append(encode_append(&request)).unwrap();
+            prop_assert_eq!(decoded.entries, request.entries);
+            prop_assert_eq!(decoded.prev_log_id, request.prev_log_id);
+            prop_assert_eq!(decoded.vote, request.vote);
+        }
+
+        #[test]
+        fn forwarded_commands_come_back_as_they_were(
+            commands in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 0..20),
+        ) {
+            let commands: Vec<Bytes> = commands.into_iter().map(Bytes::from).collect();
+            let Control::Forward(decoded) = Control::decode(encode_forward(commands.iter())).unwrap()
+            else { panic!("a batch of commands is decoded as something else") };
+            prop_assert_eq!(decoded, commands);
+        }
+
+        #[test]
+        fn any_frame_is_a_message_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let bytes = Bytes::from(bytes);
+            let _ = Control::decode(bytes.clone());
+            let _ = decode_append(bytes.clone());
+            let _ = decode_appended(&bytes);
+        }
+    }
+
+    #[test]
+    fn an_unknown_request_is_an_answer_and_no_fall() {
+        assert!(Control::decode(Bytes::from_static(&[99, 1, 2])).is_err());
+    }
+}

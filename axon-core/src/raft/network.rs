@@ -199,7 +199,7 @@ where
             channel
         } else {
             let address = self.network.address();
-            let dialled = self.network.peers.dial(&address, self.network.lane);
+            let dialled = self.network.peers.dial(self.network.id, &address, self.network.lane);
             self.channel.insert(dialled.await.map_err(rpc_error)?)
         };
         let frame = message::encode_append(request);
@@ -304,7 +304,7 @@ impl NetSnapshot<TypeConfig> for Network {
     ) -> std::result::Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let channel = self
             .peers
-            .dial(&self.address(), Lane::Snapshot)
+            .dial(self.id, &self.address(), Lane::Snapshot)
             .await
             .map_err(|error| StreamingError::from(rpc_error(error)))?;
         tokio::select! {

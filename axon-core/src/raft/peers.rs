@@ -136,12 +136,21 @@ impl Peers {
         client
     }
 
-    /// Opens a channel of its own on `lane`.
-    pub(crate) async fn dial(&self, address: &str, lane: Lane) -> Result<Channel, TransportError> {
+    /// Opens a channel of its own on `lane` to `id`, which answers at `address`.
+    pub(crate) async fn dial(
+        &self,
+        id: NodeId,
+        address: &str,
+        lane: Lane,
+    ) -> Result<Channel, TransportError> {
         let hello = self.myself.hello(lane);
-        rpc::dial(&*self.transport, address, &hello, DIAL_DEADLINE)
-            .await
-            .map(|(_, channel)| channel)
+        let (peer, channel) = rpc::dial(&*self.transport, address, &hello, DIAL_DEADLINE).await?;
+        if peer.node_id != Some(id) {
+            // A newcomer has taken the address. Its log is not the one that this replica knows.
+            let message = format!("{} answers there, not id {id}", peer.name);
+            return Err(TransportError::Unreachable { address: address.to_owned(), message });
+        }
+        Ok(channel)
     }
 
     /// Sends `request` to the peer and decodes its reply.

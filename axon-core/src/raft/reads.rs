@@ -20,6 +20,8 @@ use tokio::time::Instant;
 
 /// Rounds under way at once: the next begins before the last one's answer is back.
 const ROUNDS_MAX: usize = 2;
+/// How long a round may take before its readers are asked for anew.
+const ROUND_DEADLINE: Duration = Duration::from_millis(500);
 /// How soon a round that found no leader is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -56,7 +58,7 @@ impl Reads {
     pub(crate) fn start(route: Arc<Route>, applied: watch::Receiver<LogIndex>) -> Self {
         let (queue, readers) = mpsc::unbounded_channel();
         let counters = Arc::new(Counters::default());
-        runtime::spawn(rounds(route, applied, readers, counters.clone()));
+        runtime::spawn(rounds(route, applied, readers, queue.downgrade(), counters.clone()));
         Self { queue, counters }
     }
 
@@ -84,6 +86,7 @@ async fn rounds(
     route: Arc<Route>,
     applied: watch::Receiver<LogIndex>,
     mut readers: mpsc::UnboundedReceiver<Reader>,
+    queue: mpsc::WeakUnboundedSender<Reader>,
     counters: Arc<Counters>,
 ) {
     let slots = Arc::new(Semaphore::new(ROUNDS_MAX));
@@ -93,57 +96,69 @@ async fn rounds(
         if readers.recv_many(&mut waiting, usize::MAX).await == 0 {
             return;
         }
-        let (route, applied, counters) = (route.clone(), applied.clone(), counters.clone());
+        counters.rounds.fetch_add(1, Ordering::Relaxed);
+        let (route, applied, queue) = (route.clone(), applied.clone(), queue.clone());
         runtime::spawn(async move {
-            let _slot = slot;
-            round(&route, applied, waiting, &counters).await;
+            let found = round(&route, &waiting).await;
+            match found {
+                Ok(index) => {
+                    // The next round may begin while these wait for apply.
+                    drop(slot);
+                    serve(&route, applied, waiting, index).await;
+                }
+                Err(Miss::Stop(error)) => {
+                    for reader in waiting {
+                        reader.answer(Err(error.clone()));
+                    }
+                }
+                Err(Miss::Retry) => {
+                    give_up(&route, &mut waiting);
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                    // Back to those that came meanwhile: one round serves them all.
+                    if let Some(queue) = queue.upgrade() {
+                        for reader in waiting {
+                            let _ = queue.send(reader);
+                        }
+                    }
+                }
+            }
         });
     }
 }
 
-/// Finds the index for `waiting`, trying until the last deadline.
-async fn round(
+/// Asks once for the index that everybody in `waiting` may read at.
+async fn round(route: &Route, waiting: &[Reader]) -> Result<LogIndex, Miss> {
+    let first_deadline = waiting.iter().map(|reader| reader.deadline).min();
+    let until = runtime::now() + ROUND_DEADLINE;
+    let until = first_deadline.map_or(until, |deadline| deadline.min(until));
+    tokio::select! {
+        biased;
+        found = read_index(route, until) => found,
+        _ = route.peers.quorum_lost() => Err(Miss::Retry),
+        () = tokio::time::sleep_until(until) => Err(Miss::Retry),
+    }
+}
+
+/// Answers those that want the index at once, the others when it is applied here.
+async fn serve(
     route: &Route,
     mut applied: watch::Receiver<LogIndex>,
-    mut waiting: Vec<Reader>,
-    counters: &Counters,
+    waiting: Vec<Reader>,
+    index: LogIndex,
 ) {
-    let index = loop {
-        counters.rounds.fetch_add(1, Ordering::Relaxed);
-        let Some(deadline) = waiting.iter().map(|reader| reader.deadline).max() else { return };
-        let found = tokio::select! {
-            biased;
-            found = read_index(route, deadline) => found,
-            _ = route.peers.quorum_lost() => Err(Miss::Retry),
-            () = tokio::time::sleep_until(deadline) => Err(Miss::Retry),
-        };
-        match found {
-            Ok(index) => break index,
-            Err(Miss::Stop(error)) => {
-                waiting.drain(..).for_each(|reader| reader.answer(Err(error.clone())));
-                return;
-            }
-            Err(Miss::Retry) => {
-                give_up(route, &mut waiting);
-                tokio::time::sleep(RETRY_INTERVAL).await;
-            }
-        }
-    };
-    let (waiting, ready): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|reader| reader.applied);
+    let (mut waiting, ready): (Vec<_>, Vec<_>) =
+        waiting.into_iter().partition(|reader| reader.applied);
     for reader in ready {
         reader.answer(Ok(index));
     }
-    let Some(deadline) = waiting.iter().map(|reader| reader.deadline).max() else { return };
-    let caught_up = applied.wait_for(|applied| *applied >= index);
-    let caught_up = tokio::time::timeout_at(deadline, caught_up).await;
-    let caught_up = matches!(caught_up, Ok(Ok(_)));
-    for reader in waiting {
-        let answer = if caught_up {
-            Ok(index)
+    while let Some(deadline) = waiting.iter().map(|reader| reader.deadline).min() {
+        let caught_up = applied.wait_for(|applied| *applied >= index);
+        let caught_up = matches!(tokio::time::timeout_at(deadline, caught_up).await, Ok(Ok(_)));
+        if caught_up {
+            waiting.drain(..).for_each(|reader| reader.answer(Ok(index)));
         } else {
-            Err(route.unavailable(reader.begun, ErrorOutcome::NotApplied))
-        };
-        reader.answer(answer);
+            give_up(route, &mut waiting);
+        }
     }
 }
 

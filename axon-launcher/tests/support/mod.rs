@@ -130,6 +130,13 @@ impl Site {
         Some(found.get("value")?.as_str()?.to_owned())
     }
 
+    /// What the node at `port` says of itself; `null` when it does not answer.
+    pub async fn status(&self, port: u16) -> Value {
+        let asked = self.client.send(Method::GET, port, "/v1/status", "", ANSWER).await;
+        let answer = asked.map(|answer| answer.body).unwrap_or_default();
+        serde_json::from_slice(&answer).unwrap_or_default()
+    }
+
     /// The names of the members, as the node at `port` knows them.
     pub async fn members(&self, port: u16) -> Vec<String> {
         let members = self.client.members(port).await.unwrap_or_default();

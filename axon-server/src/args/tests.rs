@@ -1,3 +1,5 @@
+//! What flags, environment and file come to together, and the one line that each mistake is answered with.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;

@@ -1,8 +1,8 @@
 //! The simple doors: text under a text key, in JSON.
 //!
 //! What cannot be text is refused here and has its place under `/v1`: a key that is not UTF-8 (400),
-//! a value that is not (406). The query is ignored. `X-Axon-Revision` is the store's revision after a
-//! write, and on a read the revision of the pair: what the reader has seen is at least that new.
+//! a value that is not (406). The query is ignored. `X-Axon-Revision` is the store's revision: after a
+//! write the one that it made, on a read the one that the reader saw, also where nothing was found.
 
 use crate::app::Shared;
 use crate::body;
@@ -16,6 +16,7 @@ use axon_core::{Error, runtime};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, TRAILER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::StreamBody;
@@ -56,16 +57,22 @@ pub(crate) async fn pair(
 }
 
 async fn get(shared: &Shared, key: &str) -> Result<Response<Body>, Problem> {
-    let Some(pair) = shared.store.get(key).await? else {
-        return Err(Problem::new(Code::NotFound, "no value is stored under this key"));
-    };
-    let value = std::str::from_utf8(&pair.value).map_err(|_| {
-        Problem::new(
+    let (limit, got) = (shared.options.limits.key_bytes_max, key.len());
+    if got > limit {
+        return Err(Error::TooLarge { what: "key", limit, got }.into());
+    }
+    let snapshot = shared.store.snapshot().await?;
+    let found = snapshot.get(key.as_bytes())?;
+    let answer = match found.as_ref().map(|pair| std::str::from_utf8(&pair.value)) {
+        Some(Ok(value)) => json(wire::encode(&wire::Pair { key, value })),
+        Some(Err(_)) => Problem::new(
             Code::NotAcceptable,
             "the value is not UTF-8 text; GET /v1/kv/{key} has its bytes",
         )
-    })?;
-    Ok(at(pair.mod_revision, json(wire::encode(&wire::Pair { key, value }))))
+        .into_response(),
+        None => Problem::new(Code::NotFound, "no value is stored under this key").into_response(),
+    };
+    Ok(at(snapshot.revision(), answer))
 }
 
 async fn put(
@@ -117,10 +124,8 @@ pub(crate) async fn all(
     let turn = shared.dumps.clone().try_acquire_owned().map_err(|_| {
         Problem::overloaded("as many readers of the whole store are at work as this node takes on")
     })?;
-    // Asked first, so that what is read is at least as new as the header says.
-    let applied_index = shared.cluster.status()?.applied_index;
     let snapshot = shared.local.snapshot().await?;
-    let revision = snapshot.revision();
+    let (applied_index, revision) = (snapshot.applied_index(), snapshot.revision());
     let (first, dump) = Dump::new(snapshot, turn).next().await?;
     let mut response = if dump.finished {
         let mut response = json(Bytes::from(first));

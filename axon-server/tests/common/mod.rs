@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "tests; each test file uses its own part")]
 
+pub mod child;
+
 use axon_core::Cluster;
 use axon_core::config::{Config, Origin};
 use axon_server::{Options, serve};
 use serde_json::Value;
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -88,9 +91,9 @@ impl Client {
     ) -> Answer {
         let mut request = format!("{method} {path} HTTP/1.1\r\nhost: axon\r\n");
         for (name, value) in headers {
-            request += &format!("{name}: {value}\r\n");
+            write!(request, "{name}: {value}\r\n").unwrap();
         }
-        request += &format!("content-length: {}\r\n\r\n", body.len());
+        write!(request, "content-length: {}\r\n\r\n", body.len()).unwrap();
         let mut bytes = request.into_bytes();
         bytes.extend_from_slice(body);
         self.send(&bytes).await;

@@ -105,6 +105,13 @@ impl Http {
         answer.json()
     }
 
+    /// `GET path`, which must be answered 200 with text.
+    pub async fn get_text(&self, port: u16, path: &str) -> Check<String> {
+        let answer = self.call(Method::GET, port, path, None, PATIENCE).await?;
+        ensure!(answer.status == StatusCode::OK, "GET {path} was answered {}", answer.brief());
+        String::from_utf8(answer.body.to_vec()).map_err(|_| format!("GET {path} is no text"))
+    }
+
     /// `POST path`.
     pub async fn post(
         &self,

@@ -54,7 +54,7 @@ pub struct Args {
     #[arg(long, default_value_t = 6)]
     flips: usize,
     /// The points to try, in this order.
-    #[arg(long, value_delimiter = ',', default_values_t = [2, 3, 4, 5, 6, 8])]
+    #[arg(long, value_delimiter = ',', default_values_t = [7, 2, 3, 4, 5, 6, 8])]
     points: Vec<u8>,
     /// The seed of everything random; printed with every run.
     #[arg(long)]
@@ -98,8 +98,9 @@ async fn all_points(args: &Args, rig: &mut Rig) -> Check {
             4 => points::restart::run(rig).await,
             5 => points::quorum::run(rig).await,
             6 => points::members::run(rig).await,
+            7 => points::figures::run(rig).await,
             8 => points::flips::run(rig, args.flips).await,
-            other => Err(format!("there is no point {other}; there are 2, 3, 4, 5, 6 and 8")),
+            other => Err(format!("there is no point {other}; there are 2 to 8")),
         };
         match figures {
             Ok(figures) => {

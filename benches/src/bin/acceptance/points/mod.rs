@@ -1,5 +1,6 @@
 //! The points that are tried, by the numbers under which they were asked for.
 
+pub mod figures;
 pub mod flips;
 pub mod kills;
 pub mod members;

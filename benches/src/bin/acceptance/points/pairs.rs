@@ -16,6 +16,11 @@ use std::time::{Duration, Instant};
 /// Calls in flight.
 const CONCURRENCY: usize = 64;
 
+/// Values of the largest size.
+const LARGE_VALUES: usize = 20;
+/// The largest size of a value.
+const LARGE_BYTES: usize = 1 << 20;
+
 /// What keys and values are made of: everything that some layer might take for its own.
 const PIECES: [&str; 20] = [
     "a",
@@ -72,9 +77,22 @@ fn generate(rng: &mut StdRng, count: usize) -> Vec<Pair> {
     let mut text = |pieces: usize| -> String {
         (0..pieces).map(|_| PIECES[rng.random_range(0..PIECES.len())]).collect()
     };
-    // The number makes keys unique, and stands in the middle: both ends are odd characters.
+    // The number makes keys unique, and stands in the middle: both ends are odd characters. Values
+    // have up to 1 KiB, and a few, spread over the run, as many bytes as a value may have.
+    let large_every = (count / LARGE_VALUES).max(1);
     (0..count)
-        .map(|number| (format!("{}{number}{}", text(2), text(3)), text(number % 40)))
+        .map(|number| {
+            let key = format!("{}{number}{}", text(2), text(3));
+            let value = if number % large_every == large_every / 2 {
+                "L".repeat(LARGE_BYTES)
+            } else {
+                let mut value = text(1 + number % 40).repeat(8);
+                let cut = (0..=value.len().min(1024)).rev().find(|at| value.is_char_boundary(*at));
+                value.truncate(cut.unwrap_or(0));
+                value
+            };
+            (key, value)
+        })
         .collect()
 }
 
