@@ -221,7 +221,9 @@ async fn a_second_launcher_and_a_lost_manifest_are_refused() {
     let launcher = site.launch().await;
     let said = site.refused(&[]);
     assert!(said.contains("is in use by another axon-launcher (process "), "{said}");
-    launcher.until_node("node1", online_voter).await;
+    for name in ["node1", "node2", "node3"] {
+        launcher.until_node(name, online_voter).await;
+    }
     assert_eq!(launcher.stop().await.code(), Some(0));
 
     let manifest = site.data().join("cluster.json");
