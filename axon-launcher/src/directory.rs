@@ -26,6 +26,11 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a lock that is held is asked for, and how often.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_RETRY_EVERY: Duration = Duration::from_millis(10);
 
 /// A data directory that this process holds.
 #[derive(Debug)]
@@ -88,7 +93,7 @@ impl DataDir {
             .mode(0o600)
             .open(&path)
             .map_err(at(&path))?;
-        match lock.try_lock() {
+        match lock_patiently(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
@@ -236,6 +241,20 @@ fn foreign(path: &Path, reason: &str) -> DirectoryError {
     DirectoryError::Foreign { path: path.to_path_buf(), reason: reason.to_owned() }
 }
 
+/// Takes the lock, asking again for a moment: a launcher that was killed while it started a node
+/// lives on in it until that process has begun its own program, lock included.
+fn lock_patiently(lock: &File) -> Result<(), TryLockError> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(LOCK_RETRY_EVERY);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 /// Makes a directory that only its owner can enter, with its parents, if it is not there.
 fn private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
@@ -262,6 +281,18 @@ mod tests {
         let root = data.root().to_path_buf();
         drop(data);
         DataDir::open(&root).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_a_dying_launcher_left_to_a_child_is_waited_for() {
+        let (_directory, data, ..) = fixture();
+        let root = data.root().to_path_buf();
+        // As between fork and exec: the child holds the same open file.
+        let left = std::process::Stdio::from(data.lock.try_clone().unwrap());
+        let mut child = std::process::Command::new("sleep").arg("0.2").stdin(left).spawn().unwrap();
+        drop(data);
+        DataDir::open(&root).unwrap();
+        child.wait().unwrap();
     }
 
     #[test]
