@@ -7,7 +7,7 @@
 //! * everything that can be refused is refused before anything is changed.
 
 use crate::config::{Config, Origin};
-use crate::error::{Error, StorageError, TransportError};
+use crate::error::{Error, RefusalCode, StorageError, TransportError};
 use crate::identity::{self, DataDir, Identity};
 use crate::raft::message::{JoinRequest, Reply, Request};
 use crate::raft::peers;
@@ -18,10 +18,11 @@ use crate::storage::redb::RedbState;
 use crate::storage::wal::{Wal, WalConfig};
 use crate::storage::{LogStore, StateStore, Storage};
 use crate::transport::memory::MemNetwork;
-use crate::transport::rpc::Hello;
+use crate::transport::rpc::{self, Hello, Refusal};
 use crate::transport::tcp::TcpTransport;
 use crate::transport::{Lane, Transport};
 use crate::types::{ClusterId, Member, NodeId};
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,8 @@ use std::time::Duration;
 /// The shortest and the longest pause between two rounds of knocking.
 const KNOCK_MIN: Duration = Duration::from_millis(100);
 const KNOCK_MAX: Duration = Duration::from_secs(2);
+/// How long a visitor may take to say who it is.
+const TURN_AWAY_DEADLINE: Duration = Duration::from_secs(1);
 /// How long one door may take to answer.
 const KNOCK_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -204,19 +207,25 @@ pub(crate) async fn knock(
     let (settings, fresh) = (config.clone(), runtime::random_u128());
     let (directory, nonce) = runtime::blocking(move || prepare(&settings, fresh)).await?;
     let request = Request::Join(JoinRequest { nonce, member: member.clone() });
-    let mut pause = KNOCK_MIN;
-    let (cluster_id, node_id) = loop {
-        match knock_once(transport, addresses, member, &request).await {
-            Ok(joined) => break joined,
-            Err(reason) => {
-                tracing::info!("not a member yet: {reason}");
-                if !hear(format!("it asks to join: {reason}")) {
-                    return Err(Error::ShutDown);
+    let knocking = async {
+        let mut pause = KNOCK_MIN;
+        loop {
+            match knock_once(transport, addresses, member, &request).await {
+                Ok(joined) => return Ok(joined),
+                Err(reason) => {
+                    tracing::info!("not a member yet: {reason}");
+                    if !hear(format!("it asks to join: {reason}")) {
+                        return Err(Error::ShutDown);
+                    }
                 }
             }
+            tokio::time::sleep(pause + runtime::jitter(pause)).await;
+            pause = (pause * 2).min(KNOCK_MAX);
         }
-        tokio::time::sleep(pause + runtime::jitter(pause)).await;
-        pause = (pause * 2).min(KNOCK_MAX);
+    };
+    let (cluster_id, node_id) = tokio::select! {
+        joined = knocking => joined?,
+        never = turn_away(transport) => match never {},
     };
     let identity = Identity {
         cluster_id,
@@ -235,6 +244,17 @@ pub(crate) async fn knock(
         None => Ok(in_memory(identity)),
     })
     .await
+}
+
+/// Tells whoever comes that nobody is in yet. A fellow newcomer that knocks here goes on to its next
+/// door at once, instead of waiting for an answer.
+async fn turn_away(transport: &Arc<dyn Transport>) -> Infallible {
+    while let Ok(channel) = transport.accept().await {
+        runtime::spawn(rpc::welcome(channel, TURN_AWAY_DEADLINE, |_| {
+            Err(Refusal::new(RefusalCode::NotMember, "this replica itself asks to join"))
+        }));
+    }
+    std::future::pending().await
 }
 
 fn prepare(config: &Config, fresh: u128) -> Result<(Option<DataDir>, u128), Error> {

@@ -13,8 +13,9 @@
 use crate::process::Exit;
 use std::time::Duration;
 
-/// A process that has answered for this long has no earlier failures held against it.
-pub const SETTLED_AFTER: Duration = Duration::from_mins(1);
+/// A process that has answered for this long has no earlier failures held against it: it works, and
+/// what ended it came from outside. One that halts over what is on its disk does so long before.
+pub const SETTLED_AFTER: Duration = Duration::from_secs(5);
 
 /// How long a process may take to stop before it is killed.
 pub const STOP_GRACE: Duration = Duration::from_secs(15);
@@ -177,7 +178,7 @@ mod tests {
                 Starting { failures: 2 },
                 Event::Answered,
                 Running { failures: 2 },
-                Action::Wait(s(60)),
+                Action::Wait(SETTLED_AFTER),
             ),
             (Starting { failures: 2 }, Event::Unanswered, Starting { failures: 2 }, Action::None),
             (Starting { failures: 0 }, CRASH, Waiting { failures: 1 }, Action::Wait(ms(500))),
@@ -200,7 +201,12 @@ mod tests {
             ),
             (Running { failures: 0 }, Event::Exited(Exit::REMOVED), Removed, Action::None),
             (Running { failures: 0 }, Event::Stop, Stopping { again: false }, Action::Terminate),
-            (Silent { failures: 1 }, Event::Answered, Running { failures: 1 }, Action::Wait(s(60))),
+            (
+                Silent { failures: 1 },
+                Event::Answered,
+                Running { failures: 1 },
+                Action::Wait(SETTLED_AFTER),
+            ),
             (Silent { failures: 1 }, Event::TimeUp, Silent { failures: 1 }, Action::None),
             (Silent { failures: 1 }, Event::Stop, Stopping { again: false }, Action::Terminate),
             (Stopping { again: false }, Event::Start, Stopping { again: true }, Action::None),
