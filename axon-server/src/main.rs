@@ -119,14 +119,15 @@ fn start_logging(settings: &Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Leaves out what the Raft engine says of its every step, unless `asked` names it: dumps of its state
-/// bury what an operator looks for.
+/// Leaves out what the Raft engine says, unless `asked` names it: dumps of its state at its every step,
+/// and an error for each peer that is away or call that a stop cut off. What matters to an operator,
+/// a fault above all, is said by Axon itself.
 fn without_raft_steps(filter: EnvFilter, asked: &str) -> EnvFilter {
     let chatty = filter.max_level_hint().is_none_or(|most| most > LevelFilter::WARN);
     if !chatty || asked.contains("openraft") {
         return filter;
     }
-    filter.add_directive("openraft=error".parse().expect("this is a directive"))
+    filter.add_directive("openraft=off".parse().expect("this is a directive"))
 }
 
 async fn init(settings: &Settings) -> Result<(), Failure> {
