@@ -98,6 +98,13 @@ impl Network {
         self.peers.ask(self.id, &self.address(), request, deadline).await.map_err(rpc_error)
     }
 
+    async fn ask_for_vote(&self, request: &Request) -> Result<VoteResponse<TypeConfig>> {
+        match self.ask(request, VOTE_DEADLINE).await? {
+            Reply::Vote(response) => Ok(response),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     async fn heartbeat(
         &self,
         request: AppendEntriesRequest<TypeConfig>,
@@ -261,10 +268,7 @@ impl NetVote<TypeConfig> for Network {
         rpc: VoteRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>> {
-        match self.ask(&Request::Vote(rpc), VOTE_DEADLINE).await? {
-            Reply::Vote(response) => Ok(response),
-            other => Err(unexpected(&other)),
-        }
+        self.ask_for_vote(&Request::Vote(rpc)).await
     }
 
     async fn pre_vote(
@@ -272,10 +276,7 @@ impl NetVote<TypeConfig> for Network {
         rpc: VoteRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>> {
-        match self.ask(&Request::PreVote(rpc), VOTE_DEADLINE).await? {
-            Reply::Vote(response) => Ok(response),
-            other => Err(unexpected(&other)),
-        }
+        self.ask_for_vote(&Request::PreVote(rpc)).await
     }
 }
 

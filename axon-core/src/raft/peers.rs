@@ -144,13 +144,8 @@ impl Peers {
         lane: Lane,
     ) -> Result<Channel, TransportError> {
         let hello = self.myself.hello(lane);
-        let (peer, channel) = rpc::dial(&*self.transport, address, &hello, DIAL_DEADLINE).await?;
-        if peer.node_id != Some(id) {
-            // A newcomer has taken the address. Its log is not the one that this replica knows.
-            let message = format!("{} answers there, not id {id}", peer.name);
-            return Err(TransportError::Unreachable { address: address.to_owned(), message });
-        }
-        Ok(channel)
+        let dialled = rpc::dial(&*self.transport, address, &hello, Some(id), DIAL_DEADLINE).await;
+        dialled.map(|(_, channel)| channel)
     }
 
     /// Sends `request` to the peer and decodes its reply.

@@ -294,20 +294,18 @@ impl Shared {
 
     async fn converse(&self) -> End {
         let hello = (self.hello)();
-        let dialled =
-            dial(&*self.transport, &self.address, &hello, self.options.dial_timeout).await;
+        let dialled = dial(
+            &*self.transport,
+            &self.address,
+            &hello,
+            self.options.expected,
+            self.options.dial_timeout,
+        )
+        .await;
         let (peer, channel) = match dialled {
             Ok(dialled) => dialled,
             Err(error) => return End::NotOpened(error),
         };
-        if let Some(expected) = self.options.expected
-            && peer.node_id != Some(expected)
-        {
-            let found =
-                peer.node_id.map_or("a replica without an id".into(), |id| format!("id {id}"));
-            let message = format!("{found} answers there, not id {expected}");
-            return End::NotOpened(self.unreachable(&message));
-        }
         {
             let mut state = self.state();
             state.last_heard = Some(runtime::now());

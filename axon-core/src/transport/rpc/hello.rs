@@ -82,6 +82,9 @@ enum Answer {
 
 /// Opens a channel to `address`, introduces itself and returns the peer's answer with the channel.
 ///
+/// `expected` is the replica that must answer there; `None` talks to any. An address alone names nobody:
+/// a newcomer may have taken it, and must not get what was meant for the one before.
+///
 /// Cancel safe: dropped, it leaves nothing behind.
 ///
 /// # Errors
@@ -91,6 +94,7 @@ pub async fn dial(
     transport: &dyn Transport,
     address: &str,
     hello: &Hello,
+    expected: Option<NodeId>,
     deadline: Duration,
 ) -> Result<(Hello, Channel), TransportError> {
     let unreachable =
@@ -100,7 +104,14 @@ pub async fn dial(
         channel.sink.send(greeting(hello.protocol, hello)).await?;
         let (protocol, answer) = first_frame(&mut channel).await?;
         let peer = judge(hello.protocol, protocol, &answer)?;
-        Ok((peer, channel))
+        match expected {
+            Some(expected) if peer.node_id != Some(expected) => {
+                let found =
+                    peer.node_id.map_or("a replica without an id".into(), |id| format!("id {id}"));
+                Err(unreachable(format!("{found} answers there, not id {expected}")))
+            }
+            _ => Ok((peer, channel)),
+        }
     };
     match tokio::time::timeout(deadline, introduced).await {
         Ok(Err(refused @ TransportError::Refused { .. })) => Err(refused),
