@@ -4,12 +4,13 @@
 //! a command beyond its own [`VOCABULARY`] halts rather than guess; so a command is proposed only
 //! once every member's vocabulary holds it ([`Command::vocabulary`]).
 
-use crate::types::{Member, NodeId, RequestId, Revision, SessionId};
+use crate::txn::Txn;
+use crate::types::{KeyRange, KeyValue, Member, NodeId, RequestId, Revision, SessionId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// The newest vocabulary this Axon understands.
-pub const VOCABULARY: u16 = 1;
+pub const VOCABULARY: u16 = 2;
 
 /// A request to change the store, as it stands in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +57,36 @@ pub enum Op {
         /// The highest node id handed out so far.
         last_node_id: NodeId,
     },
+    /// Compares, and does one of two branches.
+    Txn(Txn),
+    /// Removes the first `limit` keys of `range`, under one revision.
+    DeleteRange {
+        /// The keys.
+        range: KeyRange,
+        /// How many at most.
+        limit: u64,
+    },
+    /// Forgets the history up to and with `upto`: reads and watches below it are refused from here
+    /// on. [`Op::Sweep`] takes the rows away.
+    Compact {
+        /// The new compacted revision; an older one, or one of the future, moves nothing beyond
+        /// what there is.
+        upto: Revision,
+    },
+    /// Takes away what the next `limit` revisions below the compacted one left behind.
+    Sweep {
+        /// How many revisions at most.
+        limit: u64,
+    },
+    /// Does `op` unless a command with the same key was done before, and answers what that one did.
+    Once {
+        /// The client's idempotency key.
+        key: Bytes,
+        /// Tells `op` from another one under the same key.
+        fingerprint: u128,
+        /// What to do.
+        op: Box<Op>,
+    },
 }
 
 impl Command {
@@ -69,6 +100,11 @@ impl Command {
             | Op::AllocateNode { .. }
             | Op::SettleNode { .. }
             | Op::Found { .. } => 1,
+            Op::Txn(_)
+            | Op::DeleteRange { .. }
+            | Op::Compact { .. }
+            | Op::Sweep { .. }
+            | Op::Once { .. } => 2,
         }
     }
 }
@@ -100,4 +136,78 @@ pub enum Outcome {
     Expired,
     /// The machine refuses the command as it stands; nothing changed.
     Refused(String),
+    /// The transaction is done.
+    Txn(TxnOutcome),
+    /// A step of a range delete is done.
+    DeletedRange {
+        /// The store's revision after it; unmoved when there was nothing to delete.
+        revision: Revision,
+        /// How many keys were removed.
+        deleted: u64,
+        /// Whether the range may hold more.
+        more: bool,
+    },
+    /// History up to here is forgotten.
+    Compacted(Revision),
+    /// The rows of history up to here are gone.
+    Swept {
+        /// The last revision that was swept.
+        upto: Revision,
+        /// Whether there is more to sweep.
+        more: bool,
+    },
+    /// The idempotency key was used for something else before; nothing changed.
+    KeyReused,
+    /// A range of a transaction holds more than a transaction may remove; nothing changed.
+    RangeTooLarge {
+        /// The limit, in keys or in bytes.
+        limit: u64,
+        /// Whether it is the bytes that are too many.
+        bytes: bool,
+    },
+}
+
+/// What a transaction did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TxnOutcome {
+    /// Whether the compares held.
+    pub succeeded: bool,
+    /// The store's revision after it; unmoved when it changed nothing.
+    pub revision: Revision,
+    /// One for each operation of the branch that was done.
+    pub results: Vec<OpOutcome>,
+}
+
+/// What one operation of a transaction did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OpOutcome {
+    /// The key as it stood then.
+    Got(Option<KeyValue>),
+    /// The key as it stood then is to be read at this revision: the answer would be too large, or
+    /// this is a repeated one, of which the values were not kept.
+    GotAt(Revision),
+    /// The value is stored.
+    Put {
+        /// The key's version.
+        version: u64,
+        /// The revision of the value it replaced; `None` when the key is new.
+        previous: Option<Revision>,
+    },
+    /// The key is absent.
+    Deleted {
+        /// The revision of the value that was removed; `None` when there was none.
+        previous: Option<Revision>,
+    },
+    /// The keys of the range are absent.
+    DeletedRange {
+        /// How many there were.
+        deleted: u64,
+    },
+    /// The inner transaction is done.
+    Txn {
+        /// Whether its compares held.
+        succeeded: bool,
+        /// One for each operation of the branch that was done.
+        results: Vec<OpOutcome>,
+    },
 }

@@ -27,6 +27,28 @@ pub enum Origin {
     Join(Vec<String>),
 }
 
+/// How much of the past the store keeps: what reads at a revision, cursors and watches can reach.
+///
+/// The leader's setting counts. Age is cluster time, which stands still without a leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum History {
+    /// It keeps at most so much of it.
+    Keep {
+        /// Bytes of superseded versions and change records. Default 1 GiB.
+        bytes: u64,
+        /// How long a superseded version is kept. Default 1 h.
+        age: Duration,
+    },
+    /// It keeps the latest version of each key, and forgets the others as soon as it can.
+    LatestOnly,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self::Keep { bytes: 1 << 30, age: Duration::from_hours(1) }
+    }
+}
+
 /// Where a replica runs its own tasks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RuntimeChoice {
@@ -78,6 +100,8 @@ pub struct Config {
     pub checkpoint_interval: Duration,
     /// Bytes of the state's base kept in memory. Default 128 MiB.
     pub state_cache_bytes: usize,
+    /// How much of the past is kept.
+    pub history: History,
     /// Where its own tasks run.
     pub runtime: RuntimeChoice,
 }
@@ -104,6 +128,7 @@ impl Default for Config {
             overlay_bytes_max: 32 << 20,
             checkpoint_interval: Duration::from_secs(5),
             state_cache_bytes: 128 << 20,
+            history: History::default(),
             runtime: RuntimeChoice::default(),
         }
     }

@@ -4,7 +4,8 @@
 //! * [`StorageError`], [`TransportError`] are what plug-ins answer to core.
 //! * [`ConfigError`] names the setting that is wrong.
 
-use crate::types::NodeId;
+use crate::types::{NodeId, Revision};
+use bytes::Bytes;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,6 +58,51 @@ pub enum Error {
         limit: usize,
         /// What was given, in bytes.
         got: usize,
+    },
+    /// There is more of something than one call may ask for.
+    #[error("more than {limit} {what}")]
+    TooMany {
+        /// What there is too much of: `operations in a transaction`.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+    },
+    /// The history that was asked for is gone.
+    #[error("revision {requested} is compacted: the oldest that can be read is {oldest}")]
+    Compacted {
+        /// The revision that was asked for.
+        requested: Revision,
+        /// The oldest revision that can be asked for instead.
+        oldest: Revision,
+    },
+    /// The revision that was asked for does not exist yet.
+    #[error("revision {requested} is in the future: the newest is {newest}")]
+    FutureRevision {
+        /// The revision that was asked for.
+        requested: Revision,
+        /// The newest revision there is.
+        newest: Revision,
+    },
+    /// The cursor is damaged, or belongs to another query or store.
+    #[error("this cursor cannot be used: {reason}; begin again without it")]
+    BadCursor {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A transaction would change a key twice.
+    #[error("a transaction changes each key at most once; it changes {key:?} twice")]
+    DuplicateKey {
+        /// The key.
+        key: Bytes,
+    },
+    /// The idempotency key was used before, for another request.
+    #[error("this idempotency key was used for another request; choose a new one")]
+    IdempotencyMismatch,
+    /// A member runs an older Axon that does not know this command.
+    #[error("{member} runs an older Axon that does not know this command: upgrade it, then retry")]
+    UpgradeNeeded {
+        /// The member's name.
+        member: String,
     },
     /// A key has no bytes.
     #[error("a key has at least one byte")]
@@ -150,6 +196,7 @@ impl Error {
                 | Self::DiskFull
                 | Self::NotReady { .. }
                 | Self::Conflict { .. }
+                | Self::UpgradeNeeded { .. }
         )
     }
 }

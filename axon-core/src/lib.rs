@@ -66,9 +66,12 @@ pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transport;
+pub mod txn;
 pub mod types;
+pub mod watch;
 
 pub use cluster::Cluster;
 pub use config::Config;
 pub use error::Error;
 pub use store::Store;
+pub use txn::{Compare, Op};

@@ -100,7 +100,7 @@ pub struct Member {
 }
 
 /// A key with its value and its versions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyValue {
     /// The key.
     pub key: Bytes,
@@ -126,7 +126,7 @@ pub struct RequestId {
 }
 
 /// A range of keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRange {
     /// Where it begins.
     pub start: Bound<Bytes>,
@@ -139,6 +139,12 @@ impl KeyRange {
     #[must_use]
     pub const fn all() -> Self {
         Self { start: Bound::Unbounded, end: Bound::Unbounded }
+    }
+
+    /// This key alone.
+    pub fn key(key: impl Into<Bytes>) -> Self {
+        let key = key.into();
+        Self { start: Bound::Included(key.clone()), end: Bound::Included(key) }
     }
 
     /// Every key that begins with `prefix`.

@@ -8,12 +8,13 @@ use axon_core::error::StorageError;
 use axon_core::machine::rows::{self, Kind};
 use axon_core::machine::session::{IDLE_MAX, SESSIONS_MAX, WINDOW};
 use axon_core::machine::{Batch, Change, Machine, Registers, Rows, nodes::Joiners};
-use axon_core::storage::{Result, Space};
+use axon_core::storage::{Result, Row, Space};
 use axon_core::types::{ClusterId, LogIndex, Member, NodeId, RequestId, Revision, SessionId};
 use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 type Map = BTreeMap<(Space, Bytes), Bytes>;
 
@@ -23,6 +24,22 @@ struct Store(Map);
 impl Rows for Store {
     fn get(&self, space: Space, key: &Bytes) -> Result<Option<Bytes>> {
         Ok(self.0.get(&(space, key.clone())).cloned())
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        start: Bound<&[u8]>,
+        end: Bound<&[u8]>,
+    ) -> Result<Box<dyn Iterator<Item = Result<Row>> + '_>> {
+        let bound = |bound: Bound<&[u8]>, open: Bound<(Space, Bytes)>| match bound {
+            Bound::Unbounded => open,
+            bound => bound.map(|key| (space, Bytes::copy_from_slice(key))),
+        };
+        let start = bound(start, Bound::Included((space, Bytes::new())));
+        let end = bound(end, Bound::Unbounded);
+        let rows = self.0.range((start, end)).take_while(move |((found, _), _)| *found == space);
+        Ok(Box::new(rows.map(|((_, key), row)| Ok((key.clone(), row.clone())))))
     }
 }
 

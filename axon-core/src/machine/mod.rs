@@ -14,6 +14,7 @@
 
 pub mod clock;
 pub mod kv;
+pub mod marks;
 pub mod nodes;
 pub mod rows;
 pub mod session;
@@ -21,18 +22,28 @@ pub mod session;
 use crate::codec;
 use crate::command::{Command, Op, Outcome};
 use crate::error::StorageError;
-use crate::storage::{Result, Space};
+use crate::storage::{Result, Row, Space};
 use crate::types::{ClusterId, LogIndex, NodeId, Revision, SessionId};
 use bytes::{Bytes, BytesMut};
 use clock::ClusterClock;
+use marks::Marks;
 use nodes::Joiners;
 use rows::{Reader, put_varint};
 use session::{Admission, Sessions};
+use std::ops::Bound;
 
 /// The rows as they stand: every change of the batches before, and of this one so far.
 pub trait Rows {
     /// Reads one row.
     fn get(&self, space: Space, key: &Bytes) -> Result<Option<Bytes>>;
+
+    /// Reads the rows between two bounds, in key order, each when it is asked for.
+    fn scan(
+        &self,
+        space: Space,
+        start: Bound<&[u8]>,
+        end: Bound<&[u8]>,
+    ) -> Result<Box<dyn Iterator<Item = Result<Row>> + '_>>;
 }
 
 /// One change of a row, with what was there before: the state hash subtracts it.
@@ -90,9 +101,19 @@ pub struct Registers {
     pub cluster_id: Option<ClusterId>,
     /// The highest node id handed out.
     pub last_node_id: NodeId,
+    /// What history up to here left behind is gone too; at most the compacted revision.
+    pub swept_revision: Revision,
+    /// The idempotency keys that are kept were numbered from here ...
+    pub once_first: u64,
+    /// ... up to, and without, here.
+    pub once_next: u64,
+    /// Which revision stood when.
+    pub marks: Marks,
 }
 
-const REGISTERS_FORMAT: u8 = 1;
+/// Layout 1 ended with the cluster id; what 2 adds begins at zero.
+const REGISTERS_FORMAT: u8 = 2;
+const REGISTERS_FORMAT_1: u8 = 1;
 
 impl Registers {
     /// Encodes the row.
@@ -103,6 +124,10 @@ impl Registers {
         put_varint(&mut out, self.compacted_revision.0);
         put_varint(&mut out, self.clock.millis());
         put_varint(&mut out, self.last_node_id.0);
+        put_varint(&mut out, self.swept_revision.0);
+        put_varint(&mut out, self.once_first);
+        put_varint(&mut out, self.once_next);
+        self.marks.encode(&mut out);
         if let Some(ClusterId(id)) = self.cluster_id {
             out.extend_from_slice(&id.to_be_bytes());
         }
@@ -111,18 +136,26 @@ impl Registers {
 
     /// Decodes the row.
     pub fn decode(row: &Bytes) -> Result<Self> {
-        let mut reader = Reader::new("registers", row, REGISTERS_FORMAT)?;
-        Ok(Self {
+        let is_old = row.first() == Some(&REGISTERS_FORMAT_1);
+        let format = if is_old { REGISTERS_FORMAT_1 } else { REGISTERS_FORMAT };
+        let mut reader = Reader::new("registers", row, format)?;
+        let mut registers = Self {
             revision: Revision(reader.varint()?),
             compacted_revision: Revision(reader.varint()?),
             clock: ClusterClock::at(reader.varint()?),
             last_node_id: NodeId(reader.varint()?),
-            cluster_id: match reader.remaining() {
-                0 => None,
-                _ => Some(ClusterId(u128::from_be_bytes(reader.array()?))),
-            },
-        })
-        .and_then(|registers| reader.end().map(|()| registers))
+            ..Self::default()
+        };
+        if !is_old {
+            registers.swept_revision = Revision(reader.varint()?);
+            registers.once_first = reader.varint()?;
+            registers.once_next = reader.varint()?;
+            registers.marks = Marks::decode(&mut reader)?;
+        }
+        if reader.remaining() > 0 {
+            registers.cluster_id = Some(ClusterId(u128::from_be_bytes(reader.array()?)));
+        }
+        reader.end().map(|()| registers)
     }
 }
 
@@ -212,6 +245,10 @@ impl Machine {
                 Ok(Outcome::Done)
             }
             Op::Found { cluster_id, last_node_id } => Ok(self.found(cluster_id, last_node_id)),
+            Op::Txn(_) | Op::DeleteRange { .. } | Op::Once { .. } => {
+                unimplemented!("machine/txn.rs")
+            }
+            Op::Compact { .. } | Op::Sweep { .. } => unimplemented!("machine/compact.rs"),
         }
     }
 

@@ -214,6 +214,7 @@ fn put_outcome(out: &mut BytesMut, outcome: &Outcome) {
         Outcome::NodeAllocated(id) => (4, &[id.0]),
         Outcome::Expired => (5, &[]),
         Outcome::Refused(reason) => (6, &[reason.len() as u64]),
+        _ => unimplemented!("outcomes of vocabulary 2"),
     };
     out.put_u8(tag);
     for number in numbers {

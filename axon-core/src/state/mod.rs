@@ -28,13 +28,14 @@ use crate::command::Outcome;
 use crate::error::StorageError;
 use crate::machine::{Batch, Machine, Rows};
 use crate::runtime::{self, WorkerQueue};
-use crate::storage::{Result, Space, StateStore};
+use crate::storage::{Result, Row, Space, StateStore};
 use crate::types::LogIndex;
 use base::{Base, Loaded};
 use bytes::Bytes;
 use checkpoint::{Job, Underway, begin};
 use overlay::Overlay;
 use seal::RowHasher;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -42,7 +43,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use transfer::VerifiedSnapshot;
-use view::{Faults, Moment, read_through};
+use view::{Faults, Moment, read_through, scan_through};
 
 /// The settings of the state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +124,17 @@ struct Latest<'a> {
 impl Rows for Latest<'_> {
     fn get(&self, space: Space, key: &Bytes) -> Result<Option<Bytes>> {
         read_through(self.active, u64::MAX, self.frozen, self.base, space, key)
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        start: Bound<&[u8]>,
+        end: Bound<&[u8]>,
+    ) -> Result<Box<dyn Iterator<Item = Result<Row>> + '_>> {
+        let Self { active, frozen, base } = *self;
+        let rows = scan_through(active, u64::MAX, frozen, base, space, start, end)?;
+        Ok(Box::new(rows))
     }
 }
 

@@ -12,10 +12,10 @@ use super::seal::{Totals, unseal};
 use super::{Inner, StateMetrics};
 use crate::error::StorageError;
 use crate::machine::clock::ClusterClock;
-use crate::machine::rows;
+use crate::machine::rows::{self, KeyChange};
 use crate::storage::{Result, Row, Space};
 use crate::types::{ClusterId, KeyRange, KeyValue, LogIndex, NodeId, Revision};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -84,6 +84,30 @@ pub(crate) fn read_through(
     sealed.map(|sealed| unseal(space, key, sealed)).transpose()
 }
 
+/// Reads the rows between two bounds through layers of which the youngest knows best.
+pub(crate) fn scan_through<'a>(
+    active: &'a Overlay,
+    sequence: u64,
+    frozen: Option<&'a Overlay>,
+    base: &'a Base,
+    space: Space,
+    start: Bound<&[u8]>,
+    end: Bound<&[u8]>,
+) -> Result<impl Iterator<Item = Result<Row>> + Send + use<'a>> {
+    let mut layers: Vec<Peekable<Layer<'a>>> = Vec::with_capacity(3);
+    layers.push(boxed(active.range(space, start, end, sequence).map(Ok)));
+    if let Some(frozen) = frozen {
+        layers.push(boxed(frozen.range(space, start, end, u64::MAX).map(Ok)));
+    }
+    let base = base.view.scan(space, start, end, false)?;
+    layers.push(boxed(base.map(move |row| {
+        let (key, sealed) = row?;
+        let row = unseal(space, &key, sealed)?;
+        Ok((key, Some(row)))
+    })));
+    Ok(Merge { layers })
+}
+
 /// The state as of one moment. Cheap to clone.
 #[derive(Clone)]
 pub struct View {
@@ -121,6 +145,53 @@ impl View {
             .inspect_err(|error| self.faults.latch(error))
     }
 
+    /// Reads a key as it was at `at`, which is neither compacted nor in the future.
+    pub fn get_at(&self, key: &[u8], at: Revision) -> Result<Option<KeyValue>> {
+        let newest = self.get(key)?;
+        if at >= self.revision() || newest.as_ref().is_some_and(|pair| pair.mod_revision <= at) {
+            return Ok(newest);
+        }
+        let bound = |revision| {
+            let mut bound = BytesMut::new();
+            rows::put_history_key(&mut bound, key, revision);
+            bound
+        };
+        let (start, end) = (bound(Revision(0)), bound(at));
+        let kept = self.rows(Space::History, Bound::Included(&start), Bound::Included(&end))?;
+        let Some(row) = kept.last() else { return Ok(None) };
+        let version = rows::history(&row?.1).inspect_err(|error| self.faults.latch(error))?;
+        Ok(version.map(|version| version.with_key(Bytes::copy_from_slice(key))))
+    }
+
+    /// Reads what each revision changed, from `from` on.
+    pub fn changes(
+        &self,
+        from: Revision,
+    ) -> Result<impl Iterator<Item = Result<(Revision, Vec<KeyChange>)>> + Send + '_> {
+        let start = rows::number_key(from.0);
+        let rows = self.rows(Space::Changes, Bound::Included(&start), Bound::Unbounded)?;
+        Ok(rows.map(|row| {
+            let (key, row) = row?;
+            let decoded = rows::number(&key).and_then(|number| Ok((number, rows::changes(&row)?)));
+            let (number, changes) = decoded.inspect_err(|error| self.faults.latch(error))?;
+            Ok((Revision(number), changes))
+        }))
+    }
+
+    /// Reads the version of `key` that exactly `revision` made; `None` when it removed the key, or
+    /// when that version is compacted.
+    pub fn version_of(&self, key: &Bytes, revision: Revision) -> Result<Option<KeyValue>> {
+        let newest = self.get(key)?;
+        if newest.as_ref().is_some_and(|pair| pair.mod_revision == revision) {
+            return Ok(newest);
+        }
+        let mut history_key = BytesMut::new();
+        rows::put_history_key(&mut history_key, key, revision);
+        let Some(row) = self.row(Space::History, &history_key.freeze())? else { return Ok(None) };
+        let version = rows::history(&row).inspect_err(|error| self.faults.latch(error))?;
+        Ok(version.map(|version| version.with_key(key.clone())))
+    }
+
     /// Reads the pairs of `range` in key order, at most `items_max` of them and, after the first,
     /// none that would exceed `bytes_max` (keys and values).
     pub fn page(
@@ -154,28 +225,15 @@ impl View {
     }
 
     /// Reads the rows of any space but `meta` between two bounds, in key order.
-    pub fn rows(
-        &self,
+    pub fn rows<'view>(
+        &'view self,
         space: Space,
         start: Bound<&[u8]>,
         end: Bound<&[u8]>,
-    ) -> Result<impl Iterator<Item = Result<Row>> + Send + '_> {
+    ) -> Result<impl Iterator<Item = Result<Row>> + Send + use<'view>> {
         let Moment { active, sequence, frozen, base, .. } = &*self.moment;
-        let mut layers: Vec<Peekable<Layer<'_>>> = Vec::with_capacity(3);
-        layers.push(boxed(active.range(space, start, end, *sequence).map(Ok)));
-        if let Some(frozen) = frozen {
-            layers.push(boxed(frozen.range(space, start, end, u64::MAX).map(Ok)));
-        }
-        let base = base
-            .view
-            .scan(space, start, end, false)
+        let merged = scan_through(active, *sequence, frozen.as_deref(), base, space, start, end)
             .inspect_err(|error| self.faults.latch(error))?;
-        layers.push(boxed(base.map(move |row| {
-            let (key, sealed) = row?;
-            let row = unseal(space, &key, sealed)?;
-            Ok((key, Some(row)))
-        })));
-        let merged = Merge { layers };
         Ok(merged.inspect(|row| {
             if let Err(error) = row {
                 self.faults.latch(error);

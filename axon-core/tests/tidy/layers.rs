@@ -6,11 +6,12 @@ use crate::source::{CodePath, Source, paths};
 /// free among itself. `storage/*` is every file of the folder that is not named by itself.
 const LAYERS: &[&[&str]] = &[
     &["types", "error", "codec", "runtime"],
+    &["txn"],
     &["command", "config"],
     &["status", "storage/mod", "storage/disk", "transport/mod"],
     &["machine", "state", "watch", "storage/*", "transport/*"],
     &["raft", "identity", "discovery"],
-    &["membership", "session", "founding"],
+    &["membership", "session", "founding", "compaction"],
     &["store", "cluster"],
     &["lib", "testing"],
 ];
@@ -20,6 +21,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("error", "types"),
     ("status", "storage/mod"),
     ("state", "machine"),
+    ("watch", "machine"),
+    ("watch", "state"),
     ("cluster", "store"),
     ("store", "cluster"),
 ];

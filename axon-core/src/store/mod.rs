@@ -1,11 +1,27 @@
 //! The store: what a service does with its data.
+//!
+//! [`Store`] has the calls on single keys, and the beginnings of the others: [`Transaction`] (compare
+//! and change several keys at once), [`Query`] (ranges, page by page or as a stream), [`Snapshot`]
+//! (reads that agree with each other, of now or of then) and [`Watch`] (what changes).
+
+mod cursor;
+mod query;
+mod snapshot;
+mod transaction;
+mod watch;
+
+pub use crate::watch::{WatchChange, WatchEvent};
+pub use cursor::Cursor;
+pub use query::{Child, Counted, Listing, Page, PairStream, Query};
+pub use snapshot::{KeyVersion, Snapshot};
+pub use transaction::{Expect, OpResult, Swap, Transaction, TxnResult};
+pub use watch::{Watch, Watcher};
 
 use crate::cluster::Inner;
 use crate::command::{Op, Outcome};
 use crate::error::Error;
 use crate::raft::engine::Engine;
-use crate::state::View;
-use crate::types::{KeyRange, KeyValue, LogIndex, NodeId, Revision};
+use crate::types::{KeyRange, KeyValue, Revision};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,17 +56,31 @@ pub struct Deleted {
     pub existed: bool,
 }
 
+/// What a range delete did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeletedRange {
+    /// The store's revision after it; unmoved when there was nothing to delete.
+    pub revision: Revision,
+    /// How many keys were removed.
+    pub deleted: u64,
+}
+
+/// The longest idempotency key, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+
 /// A handle on the replicated store. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
     consistency: ReadConsistency,
     timeout: Duration,
+    /// Set by [`with_idempotency_key`](Self::with_idempotency_key).
+    idempotency_key: Option<Bytes>,
 }
 
 impl Store {
     pub(crate) fn new(inner: Arc<Inner>, timeout: Duration) -> Self {
-        Self { inner, consistency: ReadConsistency::default(), timeout }
+        Self { inner, consistency: ReadConsistency::default(), timeout, idempotency_key: None }
     }
 
     /// Returns a handle that reads with `consistency`.
@@ -82,6 +112,24 @@ impl Store {
     /// ```
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self { timeout, ..self.clone() }
+    }
+
+    /// Returns a handle whose writes happen once under `key` in the whole cluster, whoever sends
+    /// them: a write under a key that was used before is answered what the first one was. Meant for
+    /// one write: another one under the same key is refused.
+    ///
+    /// Keys are kept for 24 h of cluster time, the latest 1,000,000 of them; then they are new again.
+    /// Retries inside one call need no key: [`Store`] sees to them itself.
+    ///
+    /// # Errors
+    /// [`Error::EmptyKey`]; [`Error::TooLarge`] over [`IDEMPOTENCY_KEY_BYTES_MAX`].
+    pub fn with_idempotency_key(&self, key: impl Into<Bytes>) -> Result<Self, Error> {
+        let key = key.into();
+        if key.is_empty() {
+            return Err(Error::EmptyKey);
+        }
+        check_len("idempotency key", key.len(), IDEMPOTENCY_KEY_BYTES_MAX)?;
+        Ok(Self { idempotency_key: Some(key), ..self.clone() })
     }
 
     /// Stores `value` under `key`. Returns once a majority has it on disk.
@@ -163,6 +211,26 @@ impl Store {
         }
     }
 
+    /// Begins a query of the keys that begin with `prefix`.
+    pub fn prefix(&self, prefix: impl Into<Bytes>) -> Query {
+        self.range(KeyRange::prefix(prefix))
+    }
+
+    /// Begins a query of the keys of `range`; [`KeyRange::all`] is every key.
+    pub fn range(&self, range: KeyRange) -> Query {
+        Query::new(self.clone(), range)
+    }
+
+    /// Begins a watch of `key` alone. Prefixes and ranges are watched by [`Query::watch`].
+    pub fn watch(&self, key: impl Into<Bytes>) -> Watch {
+        Watch::new(self.clone(), KeyRange::key(key))
+    }
+
+    /// Begins a transaction.
+    pub fn txn(&self) -> Transaction {
+        Transaction::new(self.clone())
+    }
+
     /// Fixes the store as of one moment, for reads that must agree with each other.
     ///
     /// Cancel safe.
@@ -193,7 +261,18 @@ impl Store {
         if let Some(fault) = engine.fault() {
             return Err(fault);
         }
-        Ok(Snapshot { view: engine.reader.view(), node_id: engine.id() })
+        Ok(Snapshot::new(engine.reader.view(), engine.id()))
+    }
+
+    /// Fixes the store as it was at `revision`. Waits for it on a replica that is behind.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`]; [`Error::FutureRevision`] when not even a linearizable read sees it.
+    pub async fn snapshot_at(&self, revision: Revision) -> Result<Snapshot, Error> {
+        let _ = revision;
+        unimplemented!("reads of the past")
     }
 
     async fn await_revision(&self, engine: &Engine, revision: Revision) -> Result<(), Error> {
@@ -232,47 +311,4 @@ fn check_len(what: &'static str, got: usize, limit: usize) -> Result<(), Error> 
 
 fn unexpected(outcome: &Outcome) -> Error {
     Error::Halted { cause: format!("the state machine answered {outcome:?}") }
-}
-
-/// The store as of one moment. Holds disk space while it lives: drop it soon.
-pub struct Snapshot {
-    view: View,
-    node_id: NodeId,
-}
-
-impl Snapshot {
-    /// Returns the revision it shows.
-    #[must_use]
-    pub fn revision(&self) -> Revision {
-        self.view.revision()
-    }
-
-    /// Returns the last entry of the log that it shows.
-    #[must_use]
-    pub fn applied_index(&self) -> LogIndex {
-        self.view.position().index
-    }
-
-    /// Returns the replica that shows it.
-    #[must_use]
-    pub fn served_by(&self) -> NodeId {
-        self.node_id
-    }
-
-    /// Reads `key`. May block on the disk.
-    pub fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, Error> {
-        self.view.get(key).map_err(Error::from)
-    }
-
-    /// Reads the pairs of `range` in key order, at most `items_max` of them and, after the first,
-    /// none that would exceed `bytes_max`. May block on the disk. Go on after the last key with
-    /// `Bound::Excluded`; an empty answer is the end.
-    pub fn page(
-        &self,
-        range: &KeyRange,
-        items_max: usize,
-        bytes_max: usize,
-    ) -> Result<Vec<KeyValue>, Error> {
-        self.view.page(range, items_max, bytes_max).map_err(Error::from)
-    }
 }
