@@ -2,12 +2,17 @@
 //!
 //! Owns every task of the replica, and decides once when it ends: by a fault, by removal or by
 //! [`Cluster::shutdown`]. What is on disk is opened by [`founding`]; a newcomer is returned while it
-//! still knocks, and becomes a member when a leader lets it in.
+//! still knocks, and becomes a member when a leader lets it in. [`builder`](Builder) is how a host
+//! says what it wants, and plugs in what is its own.
+
+mod builder;
+
+pub use builder::Builder;
 
 use crate::command::VOCABULARY;
 use crate::config::{Config, Origin, Promotion, RuntimeChoice};
 use crate::error::{Error, ErrorOutcome};
-use crate::founding::{self, Founded};
+use crate::founding::{self, Founded, Plugins};
 use crate::membership;
 use crate::raft::engine::{Engine, Parts};
 use crate::raft::message::{Reply, Request};
@@ -124,12 +129,7 @@ impl Cluster {
     /// # }
     /// ```
     pub async fn open(data_dir: impl AsRef<Path>) -> Result<Self, Error> {
-        let config = Config {
-            data_dir: Some(data_dir.as_ref().to_path_buf()),
-            origin: Origin::Init(None),
-            ..Config::default()
-        };
-        let cluster = Self::start(config).await?;
+        let cluster = Self::builder().data_dir(data_dir.as_ref()).init().start().await?;
         cluster.wait_ready(cluster.inner.config.request_timeout).await?;
         Ok(cluster)
     }
@@ -150,17 +150,11 @@ impl Cluster {
     /// # Errors
     /// A setting, an address or a data directory that cannot be used. Nothing is changed then.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        Self::start_with(config, None).await
+        Self::builder().config(config).start().await
     }
 
-    /// Opens a replica that reaches its peers over `transport` instead of TCP.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    pub async fn start_with(
-        config: Config,
-        transport: Option<Arc<dyn Transport>>,
-    ) -> Result<Self, Error> {
+    /// Opens a replica with `config`, and with `plugins` in place of what Axon brings.
+    async fn launch(config: Config, plugins: Plugins) -> Result<Self, Error> {
         config.validate()?;
         let own = matches!(config.runtime, RuntimeChoice::Own) && !simulation::active();
         let own = own.then(own_runtime).transpose()?;
@@ -169,7 +163,7 @@ impl Cluster {
         let (config, own) = (Arc::new(config), Mutex::new(own));
         let inner = Arc::new(Inner { config, session: Session::default(), phase, handle, own });
         let starting = inner.clone();
-        inner.run(async move { begin(&starting, transport).await }).await?;
+        inner.run(async move { begin(&starting, plugins).await }).await?;
         Ok(Self { inner })
     }
 
@@ -463,13 +457,11 @@ fn member_status(
 }
 
 /// Opens what there is, or begins to knock.
-async fn begin(inner: &Arc<Inner>, transport: Option<Arc<dyn Transport>>) -> Result<(), Error> {
+async fn begin(inner: &Arc<Inner>, plugins: Plugins) -> Result<(), Error> {
     let config = inner.config.clone();
-    founding::check_before_touching(&config)?;
-    let transport = match transport {
-        Some(transport) => transport,
-        None => founding::transport(&config).await?,
-    };
+    let storage = founding::engine(&config, plugins.storage);
+    founding::check_before_touching(&config, &*storage)?;
+    let transport = founding::transport(&config, plugins.transport).await?;
     let peer_address = config.advertise.clone().unwrap_or_else(|| transport.local_address());
     let member = Member {
         name: config.name.clone(),
@@ -477,13 +469,14 @@ async fn begin(inner: &Arc<Inner>, transport: Option<Arc<dyn Transport>>) -> Res
         peer_address,
         vocabulary: VOCABULARY,
     };
-    let opening = config.clone();
-    if let Some(founded) = runtime::blocking(move || founding::open_or_make(&opening)).await? {
+    let (opening, engine) = (config.clone(), storage.clone());
+    let found = runtime::blocking(move || founding::open_or_make(&opening, &*engine)).await?;
+    if let Some(founded) = found {
         return run(inner, founded, transport, member).await;
     }
     let weak = Arc::downgrade(inner);
     runtime::spawn(async move {
-        let founded = founding::knock(&config, &transport, &member, |reason| {
+        let founded = founding::knock(&config, &storage, &transport, &member, |reason| {
             let Some(inner) = weak.upgrade() else { return false };
             inner.phase.send_modify(|phase| {
                 if let Phase::Joining(known) = phase {
