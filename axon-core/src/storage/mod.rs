@@ -246,8 +246,10 @@ pub trait Replacement: Send {
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
-/// Reports whether nothing can lie between the bounds because the end comes first.
-pub(crate) fn is_inverted(start: Bound<&[u8]>, end: Bound<&[u8]>) -> bool {
+/// Reports whether nothing can lie between the bounds because the end comes first. Maps of the
+/// standard library panic at such a range; a [`StateView`] must answer it with no rows.
+#[must_use]
+pub fn is_inverted(start: Bound<&[u8]>, end: Bound<&[u8]>) -> bool {
     match (start, end) {
         (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
         (Bound::Included(start), Bound::Included(end)) => start > end,
