@@ -139,6 +139,20 @@ impl Cluster {
     ///
     /// # Errors
     /// When the directory already holds a replica; nothing is changed then.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// use axon_core::config::{Config, Origin};
+    /// use axon_core::Cluster;
+    ///
+    /// let config = Config { data_dir: Some(dir.path().into()), ..Config::default() };
+    /// let id = Cluster::init(Config { origin: Origin::Init(None), ..config.clone() }).await?;
+    ///
+    /// let cluster = Cluster::start(config).await?;
+    /// assert_eq!(cluster.status()?.cluster_id, id);
+    /// # Ok(()) }
+    /// ```
     pub async fn init(config: Config) -> Result<ClusterId, Error> {
         config.validate()?;
         runtime::blocking(move || founding::init(&config)).await
@@ -149,6 +163,23 @@ impl Cluster {
     ///
     /// # Errors
     /// A setting, an address or a data directory that cannot be used. Nothing is changed then.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// use axon_core::config::{Config, Origin};
+    /// use axon_core::Cluster;
+    ///
+    /// let config = Config {
+    ///     name: "orders-1".into(),
+    ///     data_dir: Some(dir.path().into()),
+    ///     origin: Origin::Init(None),
+    ///     ..Config::default()
+    /// };
+    /// let cluster = Cluster::start(config).await?;
+    /// cluster.wait_ready(std::time::Duration::from_secs(30)).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn start(config: Config) -> Result<Self, Error> {
         Self::builder().config(config).start().await
     }
@@ -168,6 +199,15 @@ impl Cluster {
     }
 
     /// Returns the store.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// let store = cluster.store();
+    /// store.put("greeting", "hello").await?;
+    /// # Ok(()) }
+    /// ```
     pub fn store(&self) -> Store {
         Store::new(self.inner.clone(), self.inner.config.request_timeout)
     }
@@ -176,6 +216,16 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::NotReady`] while it has no identity yet, and why it has stopped once it has.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// let status = cluster.status()?;
+    /// assert!(status.raft_state.is_leader());
+    /// assert_eq!(status.voters, [status.node_id]);
+    /// # Ok(()) }
+    /// ```
     pub fn status(&self) -> Result<Status, Error> {
         let running = self.inner.running()?;
         let engine = &running.engine;
@@ -218,6 +268,16 @@ impl Cluster {
     }
 
     /// Returns the counters.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// let before = cluster.metrics().log.appended_entries;
+    /// cluster.store().put("greeting", "hello").await?;
+    /// assert!(cluster.metrics().log.appended_entries > before);
+    /// # Ok(()) }
+    /// ```
     pub fn metrics(&self) -> Metrics {
         let mut metrics = Metrics::default();
         if let Ok(engine) = self.inner.engine() {
@@ -230,6 +290,16 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`status`](Self::status).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// for member in cluster.members()? {
+    ///     println!("{} at {}, alive: {}", member.member.name, member.member.peer_address, member.alive);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn members(&self) -> Result<Vec<MemberStatus>, Error> {
         let engine = self.inner.engine()?;
         let leader = engine.leader().map(|(id, _)| id);
@@ -243,6 +313,15 @@ impl Cluster {
     ///
     /// # Errors
     /// After `timeout`, what it still waits for; and why it has stopped.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// cluster.wait_ready(std::time::Duration::from_secs(30)).await?;
+    /// assert!(cluster.readiness().is_ok());
+    /// # Ok(()) }
+    /// ```
     pub async fn wait_ready(&self, timeout: Duration) -> Result<(), Error> {
         let deadline = runtime::now() + timeout;
         loop {
@@ -266,6 +345,16 @@ impl Cluster {
     ///
     /// # Errors
     /// The reason.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// if let Err(reason) = cluster.readiness() {
+    ///     println!("take this process out of the load balancer: {reason}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn readiness(&self) -> Result<(), Error> {
         let engine = self.inner.engine()?;
         if let Some(fault) = engine.fault() {
@@ -290,6 +379,27 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::Conflict`] with what stands in its way; [`Error::UnknownMember`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # use axon_core::{Cluster, config::Promotion, transport::memory::MemNetwork};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let network = MemNetwork::new();
+    /// # let one = Cluster::builder().name("one").init().transport(Arc::new(network.transport("one")));
+    /// # let one = one.start().await?;
+    /// # let two = Cluster::builder().name("two").join(["one"]).transport(Arc::new(network.transport("two")));
+    /// # let two = two.settings(|config| config.promotion = Promotion::Manual).start().await?;
+    /// # two.wait_ready(Duration::from_secs(30)).await?;
+    /// use axon_core::status::Membership;
+    ///
+    /// let id = two.status()?.node_id;
+    /// one.promote(id).await?;
+    /// let voter = |id| one.members().is_ok_and(|members| {
+    ///     members.iter().any(|m| m.id == id && m.membership == Membership::Voter)
+    /// });
+    /// assert!(voter(id));
+    /// # Ok(()) }
+    /// ```
     pub async fn promote(&self, id: NodeId) -> Result<(), Error> {
         self.known(id)?;
         self.ask_leader(Request::Promote(id)).await.map(drop)
@@ -299,6 +409,23 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::WouldLoseQuorum`] with the arithmetic; [`Error::UnknownMember`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # use axon_core::{Cluster, config::Promotion, transport::memory::MemNetwork};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let network = MemNetwork::new();
+    /// # let one = Cluster::builder().name("one").init().transport(Arc::new(network.transport("one")));
+    /// # let one = one.start().await?;
+    /// # let two = Cluster::builder().name("two").join(["one"]).transport(Arc::new(network.transport("two")));
+    /// # let two = two.settings(|config| config.promotion = Promotion::Manual).start().await?;
+    /// # two.wait_ready(Duration::from_secs(30)).await?;
+    /// let id = two.status()?.node_id;
+    /// one.remove(id).await?;
+    /// assert_eq!(one.members()?.len(), 1);
+    /// assert_eq!(two.stopped().await, axon_core::Error::Removed { id });
+    /// # Ok(()) }
+    /// ```
     pub async fn remove(&self, id: NodeId) -> Result<(), Error> {
         self.known(id)?;
         self.ask_leader(Request::Remove(id)).await.map(drop)
@@ -308,6 +435,26 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::Conflict`] when there is nobody to hand it to.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # use axon_core::{Cluster, config::Promotion, transport::memory::MemNetwork};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let network = MemNetwork::new();
+    /// # let one = Cluster::builder().name("one").init().transport(Arc::new(network.transport("one")));
+    /// # let one = one.start().await?;
+    /// # let two = Cluster::builder().name("two").join(["one"]).transport(Arc::new(network.transport("two")));
+    /// # let two = two.settings(|config| config.promotion = Promotion::Manual).start().await?;
+    /// # two.wait_ready(Duration::from_secs(30)).await?;
+    /// # one.promote(two.status()?.node_id).await?;
+    /// # while !one.members()?.iter().all(|member| member.alive) {
+    /// #     tokio::time::sleep(Duration::from_millis(20)).await;
+    /// # }
+    /// // To the voter with the shortest lag, of those that answer.
+    /// let leader = one.transfer_leadership(None).await?;
+    /// assert_eq!(leader, two.status()?.node_id);
+    /// # Ok(()) }
+    /// ```
     pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, Error> {
         if let Some(to) = to {
             self.known(to)?;
@@ -322,6 +469,16 @@ impl Cluster {
     ///
     /// # Errors
     /// A disk that fails halts the replica.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// cluster.store().put("greeting", "hello").await?;
+    /// let index = cluster.checkpoint().await?;
+    /// assert!(cluster.status()?.checkpoint_index >= index);
+    /// # Ok(()) }
+    /// ```
     pub async fn checkpoint(&self) -> Result<LogIndex, Error> {
         let engine = self.inner.engine()?;
         let position =
@@ -331,6 +488,15 @@ impl Cluster {
 
     /// Waits until the replica has stopped for good, and returns why: halted by a fault
     /// ([`Error::Halted`]), removed ([`Error::Removed`]) or shut down ([`Error::ShutDown`]).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// cluster.shutdown().await?;
+    /// assert_eq!(cluster.stopped().await, axon_core::Error::ShutDown);
+    /// # Ok(()) }
+    /// ```
     pub async fn stopped(&self) -> Error {
         let mut phase = self.inner.phase.subscribe();
         match phase.wait_for(|phase| matches!(phase, Phase::Stopped(_))).await.as_deref() {
@@ -343,6 +509,16 @@ impl Cluster {
     ///
     /// # Errors
     /// When the last checkpoint could not be written; nothing acknowledged is lost by that.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// cluster.shutdown().await?;
+    /// // The directory is free again: this opens what was closed.
+    /// let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn shutdown(&self) -> Result<(), Error> {
         let running = self.inner.running();
         let stopped = match running {

@@ -9,7 +9,7 @@
 
 use super::disk::{Disk, RealDisk};
 use super::memory::{MemLog, MemState};
-use super::redb::{self, RedbState};
+use super::redb::{FILE_NAME as STATE_NAME, NEW_FILE_NAME as NEW_STATE_NAME, RedbState};
 use super::wal::{Wal, WalConfig};
 use super::{Result, Storage, StorageEngine};
 use crate::error::StorageError;
@@ -41,7 +41,7 @@ impl DiskEngine {
 
     /// The states in `directory`, finished or not.
     fn states(directory: &Path) -> [PathBuf; 2] {
-        [redb::FILE_NAME, redb::NEW_FILE_NAME].map(|name| directory.join(name))
+        [STATE_NAME, NEW_STATE_NAME].map(|name| directory.join(name))
     }
 
     fn has(&self, path: &Path) -> Result<bool> {

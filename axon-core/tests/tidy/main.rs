@@ -5,6 +5,7 @@
 //!
 //! * `layers`: a module uses only lower ones; a dependency is named only where it belongs;
 //! * `size`: no file over 500 lines of code, no function over 70, each file opens with an essay;
+//! * `shown`: what a host calls has an example in its documentation;
 //! * `text`: no unfinished or ignored code, no path of somebody's machine, licences, README.
 //!
 //! Each rule is itself tried on a bad snippet beside it: a rule that cannot fail proves nothing.
@@ -13,6 +14,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod layers;
+mod shown;
 mod size;
 mod source;
 mod text;
@@ -102,6 +104,11 @@ fn files_and_functions_are_short() {
 #[test]
 fn every_file_opens_with_an_essay() {
     none(&sources().iter().flat_map(size::essay).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_host_calls_is_shown() {
+    none(&sources().iter().flat_map(shown::examples).collect::<Vec<_>>());
 }
 
 #[test]
