@@ -135,3 +135,8 @@ fn the_licences_are_there() {
 fn the_readme_quotes_the_examples_word_for_word() {
     none(&text::readme(&text_files()));
 }
+
+#[test]
+fn the_guide_quotes_its_example_line_by_line() {
+    none(&text::guide(&text_files()));
+}
