@@ -13,7 +13,8 @@ use std::time::Duration;
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let scratch = tempfile::tempdir()?;
     let root = std::env::args().nth(1).map_or_else(|| scratch.path().to_owned(), PathBuf::from);
-    let store = running(&root).await?;
+    let replicas = running(&root).await?;
+    let store = replicas[1].store();
     data_model(&store).await?;
     consistency(&store).await?;
     compare_and_swap(&store).await?;
@@ -23,10 +24,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     ranges(&store).await?;
     watching(&store).await?;
     println!("the guide says what is so");
+    for replica in replicas {
+        replica.shutdown().await?;
+    }
     Ok(())
 }
 
-async fn running(root: &Path) -> Result<Store, Error> {
+async fn running(root: &Path) -> Result<[Cluster; 2], Error> {
     let first = Cluster::builder()
         .name("orders-1")
         .data_dir(root.join("orders-1"))
@@ -45,9 +49,7 @@ async fn running(root: &Path) -> Result<Store, Error> {
         .start()
         .await?;
     second.wait_ready(Duration::from_secs(30)).await?;
-
-    let store = second.store();
-    Ok(store)
+    Ok([first, second])
 }
 
 async fn data_model(store: &Store) -> Result<(), Error> {
