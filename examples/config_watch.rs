@@ -25,11 +25,13 @@ struct Settings {
     /// Every change up to this revision is in `values`; `None` until the first picture is whole.
     seen: Option<Revision>,
     watcher: Option<Watcher>,
+    /// How often everything was read from the beginning.
+    beginnings: usize,
 }
 
 impl Settings {
     fn new(store: Store) -> Self {
-        Self { store, values: BTreeMap::new(), seen: None, watcher: None }
+        Self { store, values: BTreeMap::new(), seen: None, watcher: None, beginnings: 0 }
     }
 
     /// Waits until the service sees `value` under `key`, and is up to date. Counts what it was told.
@@ -61,6 +63,7 @@ impl Settings {
             }
         }
         self.forget();
+        self.beginnings += 1;
         self.store.prefix(PREFIX).watch().with_initial_state().start().await
     }
 
@@ -150,15 +153,28 @@ async fn falls_behind(
     replica.wait_ready(DEADLINE).await?;
     let store = replica.store();
     let mut settings = Settings { values, seen, ..Settings::new(store.clone()) };
+
+    // It watches, but does not read, while more goes by than the store keeps at hand.
+    settings.watcher = Some(settings.watch().await?);
     store.put("config/color", "red").await?;
     store.delete("config/limit").await?;
-    let last = store.put("config/size", "small").await?.revision;
-    forgotten(&replica, last).await?;
-
+    for _ in 0..10 {
+        store.put("config/manual", vec![b' '; 1 << 20]).await?;
+    }
+    store.delete("config/manual").await?;
+    forgotten(&replica, store.put("config/size", "small").await?.revision).await?;
     settings.until("config/size", "small").await?;
-    println!("missed too much, and has {:?}", settings.values);
-    assert_eq!(settings.values.len(), 2, "the limit, removed unseen, is gone");
-    assert!(!settings.values.contains_key("config/limit"));
+    println!("was too slow, and has {:?}", settings.values);
+    assert!(!settings.values.contains_key("config/limit"), "what was removed unseen is gone");
+    assert_eq!(settings.beginnings, 1);
+
+    // It does not even watch.
+    settings.watcher = None;
+    store.delete("config/color").await?;
+    forgotten(&replica, store.put("config/size", "large").await?.revision).await?;
+    settings.until("config/size", "large").await?;
+    println!("was away too long, and has {:?}", settings.values);
+    assert_eq!((settings.values.len(), settings.beginnings), (1, 2));
     Ok(replica.shutdown().await?)
 }
 
