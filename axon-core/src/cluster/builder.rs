@@ -166,6 +166,7 @@ impl Builder {
             let reason = "is needed by a storage engine of your own: who the replica is lies there";
             return Err(ConfigError { setting: "data_dir", reason: reason.into() }.into());
         }
-        Cluster::launch(config, plugins).await
+        // Boxed: it happens once, and must not weigh on the future of whoever waits for it.
+        Box::pin(Cluster::launch(config, plugins)).await
     }
 }
