@@ -8,7 +8,7 @@
 //!
 //! Every contract below is checked by the suites of the `testing` feature. The engines that Axon
 //! brings are in [`builtin`]; another one is plugged in with
-//! [`Builder::storage`](../cluster/struct.Builder.html#method.storage).
+//! [`Builder::storage`](crate::cluster::Builder::storage).
 
 pub mod builtin;
 pub mod disk;
