@@ -4,8 +4,10 @@
 use axon_core::config::{Config, Origin};
 use axon_core::error::StorageError;
 use axon_core::storage::builtin::{DiskEngine, MemoryEngine};
+use axon_core::storage::disk::Disk;
 use axon_core::storage::{self, Storage, StorageEngine};
 use axon_core::testing::engine_suite::check_engine;
+use axon_core::testing::faulty_disk::FaultyDisk;
 use axon_core::transport::Transport;
 use axon_core::transport::memory::MemNetwork;
 use axon_core::{Cluster, Error};
@@ -90,6 +92,32 @@ fn the_engine_on_the_disk_keeps_the_contract() {
 #[test]
 fn the_engine_in_memory_keeps_the_contract() {
     check_engine(&MemoryEngine::new(), false);
+}
+
+#[test]
+fn a_power_cut_while_making_leaves_nothing_in_the_way() {
+    let directory = Path::new("/data");
+    let on = |disk: &FaultyDisk| DiskEngine::on(Arc::new(disk.clone()), CACHE_BYTES);
+    let mut cut = 0;
+    loop {
+        let disk = FaultyDisk::new();
+        disk.create_dir(directory).unwrap();
+        disk.cut_power_after(disk.operations() + cut);
+        let made = on(&disk).create(directory, 7).is_ok();
+        let mut found = disk.crash(cut);
+        if !made {
+            on(&found).create(directory, 8).unwrap();
+            found = found.crash(cut);
+        }
+        // Made means durable, the first time as well as the second.
+        let id = if made { 7 } else { 8 };
+        on(&found).open(directory, id).unwrap().log.close();
+        if made {
+            break;
+        }
+        cut += 1;
+    }
+    assert!(cut > 10, "the power was cut at every step of the making: {cut}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
