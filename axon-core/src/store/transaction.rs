@@ -435,3 +435,55 @@ fn undecided(error: Error) -> Error {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::Cluster;
+    use crate::config::{Config, Origin};
+    use crate::raft::change::{ChangeMembers, change_membership};
+    use crate::types::Member;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn what_a_member_does_not_know_is_not_proposed() {
+        let config = Config { origin: Origin::Init(None), ..Config::default() };
+        let cluster = Cluster::start(config).await.unwrap();
+        cluster.wait_ready(Duration::from_secs(10)).await.unwrap();
+        let store = cluster.store();
+        let engine = store.inner.engine().unwrap();
+        let old = Member { name: "old".into(), vocabulary: 1, ..Member::default() };
+        let join = ChangeMembers::AddNodes(BTreeMap::from([(9, old)]));
+        change_membership(&engine, join, true).await.unwrap();
+
+        let needed = Error::UpgradeNeeded { member: "old".into() };
+        let swap = store.put_if("k", Expect::Absent, "v").await;
+        assert_eq!(swap, Err(needed.clone()));
+        assert_eq!(store.delete_range(KeyRange::all()).await, Err(needed.clone()));
+        let once = store.with_idempotency_key("key").unwrap();
+        assert_eq!(once.put("k", "v").await, Err(needed));
+        assert_eq!(store.put("k", "v").await.unwrap().revision, Revision(1), "that is known");
+
+        let leave = ChangeMembers::RemoveNodes(BTreeSet::from([9]));
+        change_membership(&engine, leave, true).await.unwrap();
+        assert!(matches!(store.put_if("k", Expect::Present, "w").await, Ok(Swap::Done(_))));
+    }
+
+    #[test]
+    fn an_error_after_the_fact_leaves_open_what_happened() {
+        let (outcome, second) = (ErrorOutcome::NotApplied, Duration::from_secs(1));
+        let io = std::io::Error::other("x");
+        for error in [
+            Error::NoLeader { outcome },
+            Error::NoQuorum { alive: 1, needed: 2, voters: 3, outcome },
+            Error::Timeout { waited: second, outcome },
+            Error::Storage(crate::error::StorageError::io("cannot read", "x", &io)),
+            Error::ShutDown,
+            Error::ReadsCompacted { revision: Revision(1), oldest: Revision(2) },
+        ] {
+            assert_eq!(undecided(error).outcome(), ErrorOutcome::Unknown);
+        }
+    }
+}
