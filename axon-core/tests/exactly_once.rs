@@ -62,7 +62,7 @@ impl World {
                 ..Config::default()
             };
             let transport = Arc::new(network.transport(&address));
-            let starting = Cluster::start_with(config, Some(transport));
+            let starting = Cluster::builder().config(config).transport(transport).start();
             let replica = simulation::on_node(number, starting).await.unwrap();
             replica.wait_ready(DEADLINE).await.unwrap();
             cluster.push(replica);

@@ -352,7 +352,7 @@ async fn three(network: &MemNetwork) -> Vec<Cluster> {
             ..Config::default()
         };
         let transport = Arc::new(network.transport(&address));
-        let replica = Cluster::start_with(config, Some(transport)).await.unwrap();
+        let replica = Cluster::builder().config(config).transport(transport).start().await.unwrap();
         replica.wait_ready(DEADLINE).await.unwrap();
         cluster.push(replica);
     }
