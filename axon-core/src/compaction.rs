@@ -152,8 +152,8 @@ mod tests {
         Past { revision, compacted, swept, bytes }
     }
 
-    fn compact(upto: u64) -> Option<Op> {
-        Some(Op::Compact { upto: Revision(upto) })
+    fn compact(upto: u64) -> Op {
+        Op::Compact { upto: Revision(upto) }
     }
 
     #[test]
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(next(past(1_000, 500, 0, 1_062_500)), steps);
         assert_eq!(next(past(1_000, 500, 0, 1_062_501)), large_steps);
         assert_eq!(next(past(100_000, BACKLOG_MAX + 1, 0, 5)), large_steps);
-        assert_eq!(next(past(1_000, 500, 500, 5)), compact(900));
+        assert_eq!(next(past(1_000, 500, 500, 5)), Some(compact(900)));
         assert_eq!(next(past(1_000, 900, 900, 5)), None);
     }
 
@@ -175,8 +175,8 @@ mod tests {
         let mut next = |past: Past| past.next(Revision(0), BUDGET, &mut draining);
         assert_eq!(next(past(5_000, 0, 0, 1_000_000)), None);
         // 101 KB too many, of 200.2 B a revision: 505 revisions.
-        assert_eq!(next(past(5_000, 0, 0, 1_001_000)), compact(505));
-        assert_eq!(next(past(5_000, 505, 505, 950_000)), compact(505 + 237));
+        assert_eq!(next(past(5_000, 0, 0, 1_001_000)), Some(compact(505)));
+        assert_eq!(next(past(5_000, 505, 505, 950_000)), Some(compact(505 + 237)));
         assert_eq!(next(past(5_000, 742, 742, 900_000)), None);
         assert_eq!(next(past(5_000, 742, 742, 950_000)), None, "over the target, not the budget");
     }
@@ -184,15 +184,15 @@ mod tests {
     #[test]
     fn the_oldest_revisions_may_be_the_largest_so_it_looks_again_after_a_bite() {
         let tiny = past(1_000_000, 10, 10, 2_000_000);
-        assert_eq!(tiny.next(Revision(0), BUDGET, &mut false), compact(10 + BITE_REVISIONS));
+        assert_eq!(tiny.next(Revision(0), BUDGET, &mut false), Some(compact(10 + BITE_REVISIONS)));
         let huge = past(12, 10, 10, u64::MAX);
-        assert_eq!(huge.next(Revision(0), BUDGET, &mut false), compact(12));
+        assert_eq!(huge.next(Revision(0), BUDGET, &mut false), Some(compact(12)));
     }
 
     #[test]
     fn latest_only_knows_no_bytes() {
         let next = |past: Past, due| past.next(Revision(due), History::LatestOnly, &mut false);
-        assert_eq!(next(past(100, 90, 90, u64::MAX), 100), compact(100));
+        assert_eq!(next(past(100, 90, 90, u64::MAX), 100), Some(compact(100)));
         assert_eq!(next(past(100, 100, 100, 0), 100), None);
         assert_eq!(next(past(100, 100, 90, 5), 100), Some(Op::Sweep { limit: STEP_REVISIONS }));
     }

@@ -32,11 +32,12 @@ pub enum Origin {
 /// The leader's setting counts. Age is cluster time, which stands still without a leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum History {
-    /// It keeps at most so much of it.
+    /// It keeps so much of it; beyond either the oldest goes, soon and in small steps.
     Keep {
         /// Bytes of superseded versions and change records. Default 1 GiB.
         bytes: u64,
-        /// How long a superseded version is kept. Default 1 h.
+        /// How long a superseded version is kept, if the bytes allow; some hundredths more, never
+        /// less. Default 1 h.
         age: Duration,
     },
     /// It keeps the latest version of each key, and forgets the others as soon as it can.

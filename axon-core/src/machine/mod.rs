@@ -156,7 +156,12 @@ impl Registers {
         if reader.remaining() > 0 {
             registers.cluster_id = Some(ClusterId(u128::from_be_bytes(reader.array()?)));
         }
-        reader.end().map(|()| registers)
+        reader.end()?;
+        let Self { swept_revision, compacted_revision, revision, .. } = registers;
+        if swept_revision > compacted_revision || compacted_revision > revision {
+            return Err(corrupt("registers", "revisions out of order"));
+        }
+        Ok(registers)
     }
 
     /// The newest revision known to be older than `age` at `now`; `None` when none is.

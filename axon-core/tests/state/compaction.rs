@@ -303,4 +303,6 @@ fn registers_of_layout_1_begin_without_a_past() {
     assert_eq!((registers.clock.millis(), registers.last_node_id.0), (300, 3));
     assert_eq!(registers.cluster_id.unwrap().0, 9);
     assert_eq!(Registers::decode(&registers.encode()).unwrap(), registers);
+    let impossible = Registers { swept_revision: Revision(1), ..registers };
+    assert!(Registers::decode(&impossible.encode()).is_err(), "swept, but not compacted");
 }
