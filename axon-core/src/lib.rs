@@ -51,6 +51,7 @@
 pub mod cluster;
 pub mod codec;
 pub mod command;
+mod compaction;
 pub mod config;
 pub mod error;
 mod founding;
