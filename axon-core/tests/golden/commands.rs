@@ -4,7 +4,8 @@
 //! ```text
 //! cluster nodes=3 [disks] [age=60s]  makes a cluster, in memory or on disks; 1 leads; its history
 //!                              is kept for so long
-//! put N k=v, delete N k        writes through N
+//! put N k=v, delete N k        writes through N; [once=key]: under that idempotency key
+//! cas N k=v R                  writes through N if k was last changed by revision R
 //! fill N count                 writes that many keys through N
 //! get N k, local N k           reads on N: linearizable, or what it has
 //! begin <put or get ...>       begins it and goes on; `finish` waits for the oldest one begun
@@ -34,9 +35,9 @@ use axon_core::config::{History, Origin, Promotion};
 use axon_core::error::ErrorOutcome;
 use axon_core::runtime;
 use axon_core::status::MemberStatus;
-use axon_core::store::ReadConsistency;
+use axon_core::store::{Expect, ReadConsistency, Swap};
 use axon_core::transport::memory::Cut;
-use axon_core::types::{KeyValue, NodeId};
+use axon_core::types::{KeyValue, NodeId, Revision};
 use axon_core::{Error, Store};
 use std::time::Duration;
 
@@ -110,7 +111,7 @@ async fn one(world: &mut World, command: &str, place: &str) -> String {
     let words = Words::parse(command, place);
     match words.word(0) {
         "cluster" => make_cluster(world, &words).await,
-        "put" | "delete" | "get" | "local" | "fill" => {
+        "put" | "delete" | "cas" | "get" | "local" | "fill" => {
             let replica = world.replica(words.number(1)).clone();
             replica.run(data(replica.cluster.store(), command.to_owned())).await
         }
@@ -165,6 +166,8 @@ async fn make_cluster(world: &mut World, words: &Words<'_>) -> String {
 /// Reads and writes.
 async fn data(store: Store, command: String) -> String {
     let words = Words::parse(&command, &command);
+    let once = words.setting("once").map(|key| store.with_idempotency_key(key.to_owned()));
+    let store = once.transpose().unwrap().unwrap_or(store);
     let result = match words.word(0) {
         "put" => {
             let (key, value) = words.word(2).split_once('=').expect("put N k=v");
@@ -177,6 +180,14 @@ async fn data(store: Store, command: String) -> String {
             let existed = if deleted.existed { "ok" } else { "nothing to delete" };
             format!("{existed} @rev {}", deleted.revision)
         }),
+        "cas" => {
+            let (key, value) = words.word(2).split_once('=').expect("cas N k=v R");
+            let expected = Expect::ModRevision(Revision(words.number(3)));
+            store.put_if(key.to_owned(), expected, value.to_owned()).await.map(|swap| match swap {
+                Swap::Done(put) => format!("ok @rev {}", put.revision),
+                Swap::Conflict(found) => format!("conflict: {}", pair(key, found)),
+            })
+        }
         "fill" => fill(&store, words.number(2)).await,
         "get" => store.get(words.word(2)).await.map(|found| pair(words.word(2), found)),
         _ => {
@@ -184,7 +195,7 @@ async fn data(store: Store, command: String) -> String {
             local.get(words.word(2)).await.map(|found| pair(words.word(2), found))
         }
     };
-    let wrote = matches!(words.word(0), "put" | "delete" | "fill");
+    let wrote = matches!(words.word(0), "put" | "delete" | "cas" | "fill");
     result.unwrap_or_else(|error| match error.outcome() {
         _ if !wrote => said(&error),
         ErrorOutcome::NotApplied => format!("{} (not applied)", said(&error)),

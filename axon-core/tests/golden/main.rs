@@ -33,8 +33,10 @@ stories! {
     a_dead_member_is_replaced_under_its_name
     a_deposed_leader_refuses_linearizable_reads
     a_follower_forwards_writes
+    a_key_does_its_write_once_whoever_leads
     a_learner_is_promoted_when_it_has_caught_up
     a_lost_answer_is_applied_once
+    a_lost_answer_to_a_swap_is_no_conflict
     a_newcomer_joins_through_any_member
     a_put_survives_the_leader_that_acknowledged_it
     a_removal_that_would_lose_the_quorum_is_refused
