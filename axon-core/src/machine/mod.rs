@@ -9,10 +9,10 @@
 //!   [`Machine::load`] rebuilds it from the rows of a checkpoint, and the two are equal;
 //! * what it writes depends on the log up to an index, never on how entries were batched.
 //!
-//! Every row begins with a version byte of its layout ([`rows`]). It does not compact history yet:
-//! `compacted_revision` is carried, and nothing raises it.
+//! Every row begins with a version byte of its layout ([`rows`]).
 
 pub mod clock;
+pub mod compact;
 pub mod kv;
 pub mod marks;
 pub mod nodes;
@@ -31,6 +31,7 @@ use nodes::Joiners;
 use rows::{Reader, put_varint};
 use session::{Admission, Sessions};
 use std::ops::Bound;
+use std::time::Duration;
 
 /// The rows as they stand: every change of the batches before, and of this one so far.
 pub trait Rows {
@@ -155,7 +156,22 @@ impl Registers {
         if reader.remaining() > 0 {
             registers.cluster_id = Some(ClusterId(u128::from_be_bytes(reader.array()?)));
         }
-        reader.end().map(|()| registers)
+        reader.end()?;
+        let Self { swept_revision, compacted_revision, revision, .. } = registers;
+        if swept_revision > compacted_revision || compacted_revision > revision {
+            return Err(corrupt("registers", "revisions out of order"));
+        }
+        Ok(registers)
+    }
+
+    /// The newest revision known to be older than `age` at `now`; `None` when none is.
+    #[must_use]
+    pub fn older_than(&self, age: Duration, now: ClusterClock) -> Option<Revision> {
+        // Nothing is younger than the last entry.
+        if now.since(self.clock) >= age {
+            return Some(self.revision);
+        }
+        self.marks.older_than(age, now)
     }
 }
 
@@ -196,6 +212,8 @@ impl Machine {
         let Some(command) = command else { return Ok(Outcome::Done) };
         let Command { request, op } = decode(index, command)?;
         let now = self.registers.clock;
+        // Whatever the command does: so the revision of a store that is no longer written has a mark.
+        self.registers.marks.note(now, self.registers.revision);
         let Some(request) = request else { return self.run(rows, batch, index, op) };
         match self.sessions.admit(request, now) {
             Admission::Answer(outcome) => Ok(outcome),
@@ -248,7 +266,8 @@ impl Machine {
             Op::Txn(_) | Op::DeleteRange { .. } | Op::Once { .. } => {
                 unimplemented!("machine/txn.rs")
             }
-            Op::Compact { .. } | Op::Sweep { .. } => unimplemented!("machine/compact.rs"),
+            Op::Compact { upto } => Ok(compact::compact(&mut self.registers, upto)),
+            Op::Sweep { limit } => compact::sweep(&mut self.registers, rows, batch, limit),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::types::{ClusterId, KeyValue, LogIndex, NodeId, Revision};
 use bytes::{Bytes, BytesMut};
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// The first fault, for all who must learn of it.
@@ -58,6 +59,7 @@ pub(crate) struct Moment {
     pub position: Position,
     pub revision: Revision,
     pub compacted_revision: Revision,
+    pub swept_revision: Revision,
     pub clock: ClusterClock,
     pub last_node_id: NodeId,
     pub cluster_id: Option<ClusterId>,
@@ -82,12 +84,17 @@ impl View {
         self.moment.compacted_revision
     }
 
+    /// What history up to here left behind is gone too.
+    pub fn swept_revision(&self) -> Revision {
+        self.moment.swept_revision
+    }
+
     /// The place in the log.
     pub fn position(&self) -> &Position {
         &self.moment.position
     }
 
-    /// The number of rows and the state's hash.
+    /// The number of rows, their bytes, and the state's hash.
     pub fn totals(&self) -> Totals {
         self.moment.totals
     }
@@ -204,6 +211,13 @@ impl StateReader {
     /// Cluster time as of the last applied entry.
     pub fn cluster_time(&self) -> ClusterClock {
         self.inner.moment().clock
+    }
+
+    /// The newest revision known to be older than `age` at `now`; `None` when none is.
+    ///
+    /// Waits for apply, which may be reading from the disk.
+    pub fn older_than(&self, age: Duration, now: ClusterClock) -> Option<Revision> {
+        self.inner.core().machine.registers.older_than(age, now)
     }
 
     /// The highest node id handed out.
