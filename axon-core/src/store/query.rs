@@ -178,7 +178,20 @@ impl Query {
     }
 
     /// Goes on where the page that gave `cursor` ended, at that page's revision. Everything else
-    /// must be asked as before, except the limits. See [`Cursor`] for an example.
+    /// must be asked as before, except the limits.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = axon_core::Cluster::open(dir.path()).await?.store();
+    /// store.put("a", "1").await?;
+    /// store.put("b", "2").await?;
+    /// let next = store.prefix("").limit(1).page().await?.next.expect("there is more");
+    /// store.delete("b").await?;
+    /// let second = store.prefix("").cursor(next).page().await?;
+    /// assert_eq!(second.items[0].key, "b", "as it was when the first page was read");
+    /// # Ok(()) }
+    /// ```
     pub fn cursor(mut self, cursor: Cursor) -> Self {
         self.cursor = Some(cursor);
         self
