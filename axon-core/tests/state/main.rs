@@ -6,5 +6,6 @@ mod checkpoints;
 mod compaction;
 mod damage;
 mod layers;
+mod past;
 mod snapshots;
 mod support;
