@@ -248,7 +248,13 @@ impl Machine {
             Op::Txn(_) | Op::DeleteRange { .. } | Op::Once { .. } => {
                 unimplemented!("machine/txn.rs")
             }
-            Op::Compact { .. } | Op::Sweep { .. } => unimplemented!("machine/compact.rs"),
+            Op::Compact { upto } => {
+                let upto = upto.min(self.registers.revision);
+                let compacted = self.registers.compacted_revision.max(upto);
+                self.registers.compacted_revision = compacted;
+                Ok(Outcome::Compacted(compacted))
+            }
+            Op::Sweep { .. } => unimplemented!("machine/compact.rs"),
         }
     }
 
