@@ -128,7 +128,7 @@ mod tests {
     use crate::codec;
     use crate::command::{Command, Op};
     use crate::storage::Row;
-    use crate::types::LogIndex;
+    use crate::types::{KeyRange, LogIndex};
     use std::collections::BTreeMap;
     use std::time::Duration;
 
@@ -258,37 +258,21 @@ mod tests {
         assert_eq!(replica.sweep(9), (3, true), "two superseded values are in the bound");
         assert_eq!(replica.sweep(9), (5, true));
 
-        // Two revisions that each wrote more keys than a step has rows: the second removes them.
+        // One revision that changed more keys than a step has rows.
         let mut replica = Replica::default();
-        let keys: Vec<Bytes> =
-            (0..SWEEP_ROWS_MAX).map(|number| Bytes::from(number.to_string())).collect();
-        let registers = &mut replica.machine.registers;
-        registers.revision = Revision(3);
-        let mut batch = Batch::default();
-        for (revision, kind) in [(1, Kind::Put), (2, Kind::Delete)] {
-            let mut changes = bytes::BytesMut::new();
-            for (place, key) in keys.iter().enumerate() {
-                let previous = (kind == Kind::Delete).then_some(Revision(1));
-                let mut one = bytes::BytesMut::new();
-                rows::put_change(&mut one, kind, previous, key);
-                changes.extend_from_slice(&one[usize::from(place > 0)..]);
-                let mut at = bytes::BytesMut::new();
-                rows::put_history_key(&mut at, key, Revision(revision));
-                let row = if revision == 2 {
-                    rows::tombstone()
-                } else {
-                    let mut row = bytes::BytesMut::new();
-                    rows::put_version(&mut row, Revision(1), Revision(1), 1, b"v");
-                    row.freeze()
-                };
-                batch.change(Space::History, at.freeze(), None, Some(row));
-            }
-            let at = rows::number_key(revision);
-            batch.change(Space::Changes, at, None, Some(changes.freeze()));
+        let keys = SWEEP_ROWS_MAX as u64;
+        for number in 0..keys {
+            let key = Bytes::from(number.to_string());
+            replica.apply(Op::Put { key, value: Bytes::new() });
         }
-        replica.take(batch);
-        replica.compact(2);
-        assert_eq!(replica.sweep(1_000), (2, false), "the first one left a single row");
+        replica.apply(Op::DeleteRange { range: KeyRange::all(), limit: u64::MAX });
+        assert_eq!(replica.count(Space::Kv), 0, "under one revision");
+        replica.compact(u64::MAX);
+        while replica.machine.registers.swept_revision < Revision(keys) {
+            replica.sweep(u64::MAX);
+        }
+        assert_eq!(replica.count(Space::History), 2 * SWEEP_ROWS_MAX);
+        assert_eq!(replica.sweep(1), (keys + 1, false));
         assert_eq!(replica.count(Space::History), 0);
     }
 
