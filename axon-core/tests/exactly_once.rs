@@ -5,7 +5,7 @@
 use axon_core::config::{Config, Origin};
 use axon_core::runtime::{self, simulation};
 use axon_core::status::Status;
-use axon_core::store::{Expect, OpResult, Store, Swap, TxnResult};
+use axon_core::store::{Expect, OpResult, Store, Swap, Transaction, TxnResult};
 use axon_core::transport::memory::{Faults, MemNetwork};
 use axon_core::txn::{Compare, Op, Relation};
 use axon_core::types::{KeyRange, Revision};
@@ -278,27 +278,45 @@ fn a_write_is_retried_under_the_hood_and_happens_once() {
     });
 }
 
+/// A read of each of six values of 1 MiB, then a write of a seventh and a read of it.
+fn read_seven(store: &Store, number: u8) -> Transaction {
+    let reads = (0..6_u8).map(|number| Op::get(vec![number]));
+    let written = [Op::put("own", megabyte(number)), Op::get("own")];
+    store.txn().then(reads.chain(written))
+}
+
+fn megabyte(number: u8) -> Bytes {
+    Bytes::from(vec![number; 1 << 20])
+}
+
+fn check_seven(answer: &TxnResult, own: u8) {
+    let value = |place: usize| match &answer.results[place] {
+        OpResult::Get(Some(found)) => &found.value,
+        other => panic!("{other:?}"),
+    };
+    for number in 0..6_u8 {
+        assert_eq!(value(number.into()), &megabyte(number));
+    }
+    assert_eq!(value(7), &megabyte(own));
+}
+
 #[test]
 fn answers_larger_than_a_message_arrive_all_the_same() {
     simulate(5, async |world| {
         let store = world.store(3);
-        let value = |number: u8| Bytes::from(vec![number; 1 << 20]);
         for number in 0..6_u8 {
-            store.put(vec![number], value(number)).await.unwrap();
+            store.put(vec![number], megabyte(number)).await.unwrap();
         }
         // Each answer is over its own limit, all of them together over a frame.
-        let reads = (0..6).map(|number| Op::get(vec![number]));
-        let txn = store.txn().then(reads.chain([Op::put("k", "v"), Op::get("k")]));
-        let answers = try_join_all((0..8).map(|_| txn.clone().commit())).await.unwrap();
-        for (place, answer) in answers.iter().enumerate() {
-            for number in 0..6_u8 {
-                let OpResult::Get(Some(found)) = &answer.results[number as usize] else { panic!() };
-                assert_eq!(found.value, value(number), "answer {place}");
-            }
-            let OpResult::Get(Some(own)) = &answer.results[7] else { panic!() };
-            assert_eq!(own.mod_revision, answer.revision);
+        let answers = (0..8).map(|_| read_seven(&store, 9).commit());
+        try_join_all(answers).await.unwrap().iter().for_each(|answer| check_seven(answer, 9));
+        // Now and then an answer is here before what it tells of.
+        let delay_max = Duration::from_millis(20);
+        world.network.set_all_faults(Faults { delay_max, ..Faults::default() });
+        for own in 10..30 {
+            check_seven(&read_seven(&store, own).commit().await.unwrap(), own);
         }
-        assert_eq!(world.converge().await.revision, Revision(14));
+        assert_eq!(world.converge().await.revision, Revision(6 + 8 + 20));
     });
 }
 

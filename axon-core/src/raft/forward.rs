@@ -422,3 +422,34 @@ impl Flight {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::command::{OpOutcome, TxnOutcome};
+    use crate::transport::FRAME_BYTES_MAX;
+    use crate::types::{KeyValue, Revision};
+
+    #[test]
+    fn a_reply_to_many_large_answers_fits_into_a_frame() {
+        let (key, value) = (Bytes::from("k"), Bytes::from(vec![0; 1 << 20]));
+        let (create_revision, mod_revision, version) = (Revision(1), Revision(1), 1);
+        let pair = KeyValue { key, value, create_revision, mod_revision, version };
+        let large = |pairs| {
+            let results = vec![OpOutcome::Got(Some(pair.clone())); pairs];
+            let inner = OpOutcome::Txn { succeeded: true, results };
+            let (succeeded, revision, results) = (true, Revision(1), vec![inner]);
+            Proposed::Done(Outcome::Txn(TxnOutcome { succeeded, revision, results }))
+        };
+        let mut answers = vec![large(3), large(3), large(3), Proposed::NotLeader, large(1)];
+        answers.extend(vec![large(3); 50]);
+        answers.push(Proposed::Done(Outcome::Done));
+        lighten(&mut answers);
+        assert!(codec::encode(&answers).len() < FRAME_BYTES_MAX);
+        let kept = |at: usize| matches!(answers[at], Proposed::Done(_));
+        assert_eq!([0, 1, 2, 4, 54, 55].map(kept), [true, true, false, true, false, true]);
+        assert!(matches!(answers[2], Proposed::Unknown), "it is asked again");
+        assert!(matches!(answers[3], Proposed::NotLeader));
+    }
+}
