@@ -12,7 +12,9 @@ mod watch;
 
 pub use crate::watch::{WatchChange, WatchEvent};
 pub use cursor::Cursor;
-pub use query::{Child, Counted, Listing, Page, PairStream, Query};
+pub use query::{
+    Child, Counted, LIMIT_DEFAULT, LIMIT_MAX, Listing, PAGE_BYTES_MAX, Page, PairStream, Query,
+};
 pub use snapshot::{KeyVersion, Snapshot};
 pub use transaction::{Expect, OpResult, Swap, Transaction, TxnResult};
 pub use watch::{Watch, Watcher};

@@ -50,6 +50,8 @@ pub struct Counted {
     pub count: u64,
     /// The revision that it is true of.
     pub revision: Revision,
+    /// The last entry of the log that the serving replica had applied.
+    pub applied_index: LogIndex,
 }
 
 /// A folder of keys: what lies directly in it, and what folders it has.
