@@ -273,13 +273,13 @@ impl From<Error> for Problem {
             Error::NoQuorum { .. } => Code::NoQuorum,
             Error::Timeout { .. } => Code::Timeout,
             Error::TooLarge { .. } | Error::TooMany { .. } => Code::TooLarge,
-            Error::Compacted { .. } => Code::Compacted,
+            Error::Compacted { .. } | Error::ReadsCompacted { .. } => Code::Compacted,
             Error::FutureRevision { .. } => Code::FutureRevision,
             Error::BadCursor { .. } => Code::BadCursor,
             Error::DuplicateKey { .. } => Code::DuplicateKey,
             Error::IdempotencyMismatch => Code::IdempotencyMismatch,
             Error::UpgradeNeeded { .. } => Code::UpgradeNeeded,
-            Error::EmptyKey => Code::BadRequest,
+            Error::EmptyKey | Error::Refused { .. } => Code::BadRequest,
             Error::Overloaded { .. } => Code::Overloaded,
             Error::DiskFull => Code::DiskFull,
             Error::RequestExpired => Code::RequestExpired,
@@ -306,6 +306,9 @@ impl From<Error> for Problem {
             Error::TooMany { what, limit } => problem.detail("what", what).detail("limit", limit),
             Error::Compacted { requested, oldest } => {
                 problem.detail("requested", requested.0).detail("oldest", oldest.0)
+            }
+            Error::ReadsCompacted { revision, oldest } => {
+                problem.detail("revision", revision.0).detail("oldest", oldest.0)
             }
             Error::FutureRevision { requested, newest } => {
                 problem.detail("requested", requested.0).detail("newest", newest.0)
@@ -368,6 +371,14 @@ mod tests {
                 false,
                 "not_applied",
             ),
+            (
+                Error::ReadsCompacted { revision: Revision(1), oldest: Revision(2) },
+                410,
+                "compacted",
+                false,
+                "unknown",
+            ),
+            (Error::Refused { reason: reason.clone() }, 400, "bad_request", false, "not_applied"),
             (
                 Error::FutureRevision { requested: Revision(2), newest: Revision(1) },
                 400,
