@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod checkpoints;
+mod compaction;
 mod damage;
 mod layers;
+mod past;
 mod snapshots;
 mod support;
