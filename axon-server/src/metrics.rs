@@ -15,9 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The routes, as they are labelled. The last stands for everything else.
-const ROUTES: [&str; 12] = [
+const ROUTES: [&str; 16] = [
     "/kv/{key}",
     "/kv",
+    "/v1/kv/{key}",
+    "/v1/kv",
+    "/v1/history/{key}",
+    "/v1/txn",
     "/v1/status",
     "/v1/members",
     "/v1/members/{id}",
@@ -31,8 +35,10 @@ const ROUTES: [&str; 12] = [
 ];
 const METHODS: [&str; 6] = ["GET", "HEAD", "PUT", "POST", "DELETE", "other"];
 /// The statuses that the server answers. The last stands for everything else.
-const STATUSES: [u16; 17] =
-    [200, 400, 404, 405, 406, 408, 409, 413, 414, 415, 429, 431, 500, 503, 504, 507, 0];
+const STATUSES: [u16; 22] = [
+    200, 201, 304, 400, 404, 405, 406, 408, 409, 410, 412, 413, 414, 415, 422, 429, 431, 500, 503,
+    504, 507, 0,
+];
 /// Upper bounds of the latency buckets in microseconds.
 const BOUNDS: [u64; 14] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
@@ -46,6 +52,10 @@ pub(crate) struct Route(usize);
 impl Route {
     pub(crate) const PAIR: Self = Self(0);
     pub(crate) const ALL: Self = Self(1);
+    pub(crate) const V1_PAIR: Self = Self(2);
+    pub(crate) const V1_RANGE: Self = Self(3);
+    pub(crate) const V1_HISTORY: Self = Self(4);
+    pub(crate) const V1_TXN: Self = Self(5);
     pub(crate) const OTHER: Self = Self(ROUTES.len() - 1);
 
     /// The route whose pattern is `pattern`.
@@ -343,6 +353,15 @@ mod tests {
     fn unknown_methods_and_routes_share_one_place() {
         assert_eq!(METHODS[method_index(&Method::PATCH)], "other");
         assert_eq!(Route::of("/nowhere"), Route::OTHER);
-        assert_eq!(Route::of("/kv"), Route::ALL);
+        for (pattern, route) in [
+            ("/kv/{key}", Route::PAIR),
+            ("/kv", Route::ALL),
+            ("/v1/kv/{key}", Route::V1_PAIR),
+            ("/v1/kv", Route::V1_RANGE),
+            ("/v1/history/{key}", Route::V1_HISTORY),
+            ("/v1/txn", Route::V1_TXN),
+        ] {
+            assert_eq!(Route::of(pattern), route);
+        }
     }
 }

@@ -57,6 +57,8 @@ pub struct Counted {
     pub count: u64,
     /// The revision that it is true of.
     pub revision: Revision,
+    /// The last entry of the log that the serving replica had applied.
+    pub applied_index: LogIndex,
 }
 
 /// A folder of keys: what lies directly in it, and what folders it has.
@@ -263,15 +265,16 @@ impl Query {
         let deadline = Deadline::after(self.store.timeout);
         let begun = self.begin(&[]).await?;
         let revision = begun.snapshot.revision();
+        let applied_index = begun.snapshot.applied_index();
         let is_all = is_everything(&self.range) && self.cursor.is_none();
         if let Some(count) = begun.snapshot.total().filter(|_| is_all) {
-            return Ok(Counted { count, revision });
+            return Ok(Counted { count, revision, applied_index });
         }
         let count = match begun.scan() {
             Some(scan) => scan.gather(Count(0), false, deadline).await?.0.0,
             None => 0,
         };
-        Ok(Counted { count, revision })
+        Ok(Counted { count, revision, applied_index })
     }
 
     /// Lists the range as a folder: keys that have `delimiter` after what the range's keys all
