@@ -6,7 +6,7 @@
 
 use axon_core::config::Origin;
 use axon_core::status::Membership;
-use axon_core::{Cluster, Config, Error};
+use axon_core::{Cluster, Error};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -56,14 +56,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Starts a replica and waits until it is a member that has caught up.
 async fn start(root: &Path, name: &str, origin: Origin) -> Result<Cluster, Error> {
-    let config = Config {
-        name: name.into(),
-        data_dir: Some(root.join(name)),
-        listen: Some("127.0.0.1:0".into()),
-        origin,
-        ..Config::default()
-    };
-    let replica = Cluster::start(config).await?;
+    let builder = Cluster::builder().name(name).data_dir(root.join(name)).listen("127.0.0.1:0");
+    let replica = builder.settings(|config| config.origin = origin).start().await?;
     replica.wait_ready(DEADLINE).await?;
     Ok(replica)
 }

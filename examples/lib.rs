@@ -1,2 +1,2 @@
-//! Axon's examples: one file each, beside this one. `make test` compiles and runs them all, and the
-//! README quotes them word for word.
+//! Axon's examples: one file each, beside this one. `make test` compiles and runs them all; the
+//! README and the guide quote them word for word.

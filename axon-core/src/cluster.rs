@@ -2,13 +2,18 @@
 //!
 //! Owns every task of the replica, and decides once when it ends: by a fault, by removal or by
 //! [`Cluster::shutdown`]. What is on disk is opened by [`founding`]; a newcomer is returned while it
-//! still knocks, and becomes a member when a leader lets it in.
+//! still knocks, and becomes a member when a leader lets it in. [`builder`](Builder) is how a host
+//! says what it wants, and plugs in what is its own.
+
+mod builder;
+
+pub use builder::Builder;
 
 use crate::command::VOCABULARY;
 use crate::compaction;
 use crate::config::{Config, Origin, Promotion, RuntimeChoice};
 use crate::error::{Error, ErrorOutcome};
-use crate::founding::{self, Founded};
+use crate::founding::{self, Founded, Plugins};
 use crate::membership;
 use crate::raft::engine::{Engine, Parts};
 use crate::raft::message::{Reply, Request};
@@ -132,12 +137,7 @@ impl Cluster {
     /// # }
     /// ```
     pub async fn open(data_dir: impl AsRef<Path>) -> Result<Self, Error> {
-        let config = Config {
-            data_dir: Some(data_dir.as_ref().to_path_buf()),
-            origin: Origin::Init(None),
-            ..Config::default()
-        };
-        let cluster = Self::start(config).await?;
+        let cluster = Self::builder().data_dir(data_dir.as_ref()).init().start().await?;
         cluster.wait_ready(cluster.inner.config.request_timeout).await?;
         Ok(cluster)
     }
@@ -147,6 +147,20 @@ impl Cluster {
     ///
     /// # Errors
     /// When the directory already holds a replica; nothing is changed then.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// use axon_core::config::{Config, Origin};
+    /// use axon_core::Cluster;
+    ///
+    /// let config = Config { data_dir: Some(dir.path().into()), ..Config::default() };
+    /// let id = Cluster::init(Config { origin: Origin::Init(None), ..config.clone() }).await?;
+    ///
+    /// let cluster = Cluster::start(config).await?;
+    /// assert_eq!(cluster.status()?.cluster_id, id);
+    /// # Ok(()) }
+    /// ```
     pub async fn init(config: Config) -> Result<ClusterId, Error> {
         config.validate()?;
         runtime::blocking(move || founding::init(&config)).await
@@ -157,18 +171,29 @@ impl Cluster {
     ///
     /// # Errors
     /// A setting, an address or a data directory that cannot be used. Nothing is changed then.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// use axon_core::config::{Config, Origin};
+    /// use axon_core::Cluster;
+    ///
+    /// let config = Config {
+    ///     name: "orders-1".into(),
+    ///     data_dir: Some(dir.path().into()),
+    ///     origin: Origin::Init(None),
+    ///     ..Config::default()
+    /// };
+    /// let cluster = Cluster::start(config).await?;
+    /// cluster.wait_ready(std::time::Duration::from_secs(30)).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn start(config: Config) -> Result<Self, Error> {
-        Self::start_with(config, None).await
+        Self::builder().config(config).start().await
     }
 
-    /// Opens a replica that reaches its peers over `transport` instead of TCP.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    pub async fn start_with(
-        config: Config,
-        transport: Option<Arc<dyn Transport>>,
-    ) -> Result<Self, Error> {
+    /// Opens a replica with `config`, and with `plugins` in place of what Axon brings.
+    async fn launch(config: Config, plugins: Plugins) -> Result<Self, Error> {
         config.validate()?;
         let own = matches!(config.runtime, RuntimeChoice::Own) && !simulation::active();
         let own = own.then(own_runtime).transpose()?;
@@ -177,11 +202,20 @@ impl Cluster {
         let (config, own) = (Arc::new(config), Mutex::new(own));
         let inner = Arc::new(Inner { config, session: Session::default(), phase, handle, own });
         let starting = inner.clone();
-        inner.run(async move { begin(&starting, transport).await }).await?;
+        inner.run(async move { begin(&starting, plugins).await }).await?;
         Ok(Self { inner })
     }
 
     /// Returns the store.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// let store = cluster.store();
+    /// store.put("greeting", "hello").await?;
+    /// # Ok(()) }
+    /// ```
     pub fn store(&self) -> Store {
         Store::new(self.inner.clone(), self.inner.config.request_timeout)
     }
@@ -190,6 +224,16 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::NotReady`] while it has no identity yet, and why it has stopped once it has.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// let status = cluster.status()?;
+    /// assert!(status.raft_state.is_leader());
+    /// assert_eq!(status.voters, [status.node_id]);
+    /// # Ok(()) }
+    /// ```
     pub fn status(&self) -> Result<Status, Error> {
         let running = self.inner.running()?;
         let engine = &running.engine;
@@ -232,6 +276,16 @@ impl Cluster {
     }
 
     /// Returns the counters.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// let before = cluster.metrics().log.appended_entries;
+    /// cluster.store().put("greeting", "hello").await?;
+    /// assert!(cluster.metrics().log.appended_entries > before);
+    /// # Ok(()) }
+    /// ```
     pub fn metrics(&self) -> Metrics {
         let mut metrics = Metrics::default();
         if let Ok(running) = self.inner.running() {
@@ -248,6 +302,16 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`status`](Self::status).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// for member in cluster.members()? {
+    ///     println!("{} at {}, alive: {}", member.member.name, member.member.peer_address, member.alive);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn members(&self) -> Result<Vec<MemberStatus>, Error> {
         let engine = self.inner.engine()?;
         let leader = engine.leader().map(|(id, _)| id);
@@ -261,6 +325,15 @@ impl Cluster {
     ///
     /// # Errors
     /// After `timeout`, what it still waits for; and why it has stopped.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// cluster.wait_ready(std::time::Duration::from_secs(30)).await?;
+    /// assert!(cluster.readiness().is_ok());
+    /// # Ok(()) }
+    /// ```
     pub async fn wait_ready(&self, timeout: Duration) -> Result<(), Error> {
         let deadline = runtime::now() + timeout;
         loop {
@@ -284,6 +357,16 @@ impl Cluster {
     ///
     /// # Errors
     /// The reason.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// if let Err(reason) = cluster.readiness() {
+    ///     println!("take this process out of the load balancer: {reason}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn readiness(&self) -> Result<(), Error> {
         let engine = self.inner.engine()?;
         if let Some(fault) = engine.fault() {
@@ -308,6 +391,27 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::Conflict`] with what stands in its way; [`Error::UnknownMember`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # use axon_core::{Cluster, config::Promotion, transport::memory::MemNetwork};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let network = MemNetwork::new();
+    /// # let one = Cluster::builder().name("one").init().transport(Arc::new(network.transport("one")));
+    /// # let one = one.start().await?;
+    /// # let two = Cluster::builder().name("two").join(["one"]).transport(Arc::new(network.transport("two")));
+    /// # let two = two.settings(|config| config.promotion = Promotion::Manual).start().await?;
+    /// # two.wait_ready(Duration::from_secs(30)).await?;
+    /// use axon_core::status::Membership;
+    ///
+    /// let id = two.status()?.node_id;
+    /// one.promote(id).await?;
+    /// let voter = |id| one.members().is_ok_and(|members| {
+    ///     members.iter().any(|m| m.id == id && m.membership == Membership::Voter)
+    /// });
+    /// assert!(voter(id));
+    /// # Ok(()) }
+    /// ```
     pub async fn promote(&self, id: NodeId) -> Result<(), Error> {
         self.known(id)?;
         self.ask_leader(Request::Promote(id)).await.map(drop)
@@ -317,6 +421,23 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::WouldLoseQuorum`] with the arithmetic; [`Error::UnknownMember`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # use axon_core::{Cluster, config::Promotion, transport::memory::MemNetwork};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let network = MemNetwork::new();
+    /// # let one = Cluster::builder().name("one").init().transport(Arc::new(network.transport("one")));
+    /// # let one = one.start().await?;
+    /// # let two = Cluster::builder().name("two").join(["one"]).transport(Arc::new(network.transport("two")));
+    /// # let two = two.settings(|config| config.promotion = Promotion::Manual).start().await?;
+    /// # two.wait_ready(Duration::from_secs(30)).await?;
+    /// let id = two.status()?.node_id;
+    /// one.remove(id).await?;
+    /// assert_eq!(one.members()?.len(), 1);
+    /// assert_eq!(two.stopped().await, axon_core::Error::Removed { id });
+    /// # Ok(()) }
+    /// ```
     pub async fn remove(&self, id: NodeId) -> Result<(), Error> {
         self.known(id)?;
         self.ask_leader(Request::Remove(id)).await.map(drop)
@@ -326,6 +447,26 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::Conflict`] when there is nobody to hand it to.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # use axon_core::{Cluster, config::Promotion, transport::memory::MemNetwork};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let network = MemNetwork::new();
+    /// # let one = Cluster::builder().name("one").init().transport(Arc::new(network.transport("one")));
+    /// # let one = one.start().await?;
+    /// # let two = Cluster::builder().name("two").join(["one"]).transport(Arc::new(network.transport("two")));
+    /// # let two = two.settings(|config| config.promotion = Promotion::Manual).start().await?;
+    /// # two.wait_ready(Duration::from_secs(30)).await?;
+    /// # one.promote(two.status()?.node_id).await?;
+    /// # while !one.members()?.iter().all(|member| member.alive) {
+    /// #     tokio::time::sleep(Duration::from_millis(20)).await;
+    /// # }
+    /// // To the voter with the shortest lag, of those that answer.
+    /// let leader = one.transfer_leadership(None).await?;
+    /// assert_eq!(leader, two.status()?.node_id);
+    /// # Ok(()) }
+    /// ```
     pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, Error> {
         if let Some(to) = to {
             self.known(to)?;
@@ -340,6 +481,16 @@ impl Cluster {
     ///
     /// # Errors
     /// A disk that fails halts the replica.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// cluster.store().put("greeting", "hello").await?;
+    /// let index = cluster.checkpoint().await?;
+    /// assert!(cluster.status()?.checkpoint_index >= index);
+    /// # Ok(()) }
+    /// ```
     pub async fn checkpoint(&self) -> Result<LogIndex, Error> {
         let engine = self.inner.engine()?;
         let position =
@@ -349,6 +500,15 @@ impl Cluster {
 
     /// Waits until the replica has stopped for good, and returns why: halted by a fault
     /// ([`Error::Halted`]), removed ([`Error::Removed`]) or shut down ([`Error::ShutDown`]).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// cluster.shutdown().await?;
+    /// assert_eq!(cluster.stopped().await, axon_core::Error::ShutDown);
+    /// # Ok(()) }
+    /// ```
     pub async fn stopped(&self) -> Error {
         let mut phase = self.inner.phase.subscribe();
         match phase.wait_for(|phase| matches!(phase, Phase::Stopped(_))).await.as_deref() {
@@ -361,6 +521,16 @@ impl Cluster {
     ///
     /// # Errors
     /// When the last checkpoint could not be written; nothing acknowledged is lost by that.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// cluster.shutdown().await?;
+    /// // The directory is free again: this opens what was closed.
+    /// let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn shutdown(&self) -> Result<(), Error> {
         let running = self.inner.running();
         let stopped = match running {
@@ -475,13 +645,11 @@ fn member_status(
 }
 
 /// Opens what there is, or begins to knock.
-async fn begin(inner: &Arc<Inner>, transport: Option<Arc<dyn Transport>>) -> Result<(), Error> {
+async fn begin(inner: &Arc<Inner>, plugins: Plugins) -> Result<(), Error> {
     let config = inner.config.clone();
-    founding::check_before_touching(&config)?;
-    let transport = match transport {
-        Some(transport) => transport,
-        None => founding::transport(&config).await?,
-    };
+    let storage = founding::engine(&config, plugins.storage);
+    founding::check_before_touching(&config, &*storage)?;
+    let transport = founding::transport(&config, plugins.transport).await?;
     let peer_address = config.advertise.clone().unwrap_or_else(|| transport.local_address());
     let member = Member {
         name: config.name.clone(),
@@ -489,13 +657,14 @@ async fn begin(inner: &Arc<Inner>, transport: Option<Arc<dyn Transport>>) -> Res
         peer_address,
         vocabulary: VOCABULARY,
     };
-    let opening = config.clone();
-    if let Some(founded) = runtime::blocking(move || founding::open_or_make(&opening)).await? {
+    let (opening, engine) = (config.clone(), storage.clone());
+    let found = runtime::blocking(move || founding::open_or_make(&opening, &*engine)).await?;
+    if let Some(founded) = found {
         return run(inner, founded, transport, member).await;
     }
     let weak = Arc::downgrade(inner);
     runtime::spawn(async move {
-        let founded = founding::knock(&config, &transport, &member, |reason| {
+        let founded = founding::knock(&config, &storage, &transport, &member, |reason| {
             let Some(inner) = weak.upgrade() else { return false };
             inner.phase.send_modify(|phase| {
                 if let Phase::Joining(known) = phase {

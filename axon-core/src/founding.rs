@@ -12,11 +12,8 @@ use crate::identity::{self, DataDir, Identity};
 use crate::raft::message::{JoinRequest, Reply, Request};
 use crate::raft::peers;
 use crate::runtime;
-use crate::storage::disk::{Disk, RealDisk};
-use crate::storage::memory::{MemLog, MemState};
-use crate::storage::redb::RedbState;
-use crate::storage::wal::{Wal, WalConfig};
-use crate::storage::{LogStore, StateStore, Storage};
+use crate::storage::builtin::{DiskEngine, MemoryEngine};
+use crate::storage::{Storage, StorageEngine};
 use crate::transport::memory::MemNetwork;
 use crate::transport::rpc::{self, Hello, Refusal};
 use crate::transport::tcp::TcpTransport;
@@ -34,6 +31,13 @@ const KNOCK_MAX: Duration = Duration::from_secs(2);
 const TURN_AWAY_DEADLINE: Duration = Duration::from_secs(1);
 /// How long one door may take to answer.
 const KNOCK_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What a replica is put together from in place of what Axon brings.
+#[derive(Clone, Default)]
+pub(crate) struct Plugins {
+    pub(crate) transport: Option<Arc<dyn Transport>>,
+    pub(crate) storage: Option<Arc<dyn StorageEngine>>,
+}
 
 /// A replica with an identity, its storage open.
 pub(crate) struct Founded {
@@ -60,8 +64,9 @@ fn mismatch(path: &Path, reason: impl Into<String>) -> Error {
     StorageError::Mismatch { path: path.display().to_string(), reason: reason.into() }.into()
 }
 
-/// Makes a cluster in an empty directory.
+/// Makes a cluster in an empty directory, on the engine that Axon brings.
 pub(crate) fn init(config: &Config) -> Result<ClusterId, Error> {
+    let engine = &*engine(config, None);
     let Some(path) = &config.data_dir else {
         return Err(mismatch(Path::new("data_dir"), "a cluster is made in a data directory"));
     };
@@ -77,10 +82,10 @@ pub(crate) fn init(config: &Config) -> Result<ClusterId, Error> {
         });
         return Err(mismatch(path, format!("it already holds {held}; nothing was changed")));
     }
-    DataDir::check_vacant(path)?;
+    DataDir::check_vacant(path, engine)?;
     let directory = DataDir::lock(path)?;
     let identity = founder(config, wanted);
-    make(&directory, &identity, config)?;
+    make(&directory, &identity, engine)?;
     Ok(identity.cluster_id)
 }
 
@@ -95,20 +100,17 @@ fn founder(config: &Config, wanted: Option<ClusterId>) -> Identity {
 }
 
 /// Creates log and state, then the identity that proves that they were there.
-fn make(directory: &DataDir, identity: &Identity, config: &Config) -> Result<(), Error> {
+fn make(directory: &DataDir, identity: &Identity, engine: &dyn StorageEngine) -> Result<(), Error> {
     directory.begin_making()?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    Wal::create(&disk, &directory.log_path(), identity.log_id, wal_config())?;
-    drop(RedbState::create(disk, directory.path(), config.state_cache_bytes)?);
+    engine.create(directory.path(), identity.log_id)?;
     Ok(directory.write_identity(identity)?)
 }
 
-fn wal_config() -> WalConfig {
-    WalConfig::default()
-}
-
 /// Refuses what can be refused without touching the disk or the network.
-pub(crate) fn check_before_touching(config: &Config) -> Result<(), Error> {
+pub(crate) fn check_before_touching(
+    config: &Config,
+    engine: &dyn StorageEngine,
+) -> Result<(), Error> {
     let Some(path) = &config.data_dir else { return Ok(()) };
     if DataDir::holds_replica(path) {
         return Ok(());
@@ -119,26 +121,45 @@ pub(crate) fn check_before_touching(config: &Config) -> Result<(), Error> {
             "it holds no replica: make a cluster with `init`, or name members to join",
         ));
     }
-    Ok(DataDir::check_vacant(path)?)
+    Ok(DataDir::check_vacant(path, engine)?)
 }
 
-/// The transport that `config` asks for.
-pub(crate) async fn transport(config: &Config) -> Result<Arc<dyn Transport>, Error> {
-    match &config.listen {
-        Some(listen) => Ok(Arc::new(TcpTransport::bind(listen).await?)),
+/// The engine that is plugged in, or else the one that `config` asks for.
+pub(crate) fn engine(
+    config: &Config,
+    plugged: Option<Arc<dyn StorageEngine>>,
+) -> Arc<dyn StorageEngine> {
+    match plugged {
+        Some(engine) => engine,
+        None if config.data_dir.is_some() => Arc::new(DiskEngine::new(config.state_cache_bytes)),
+        None => Arc::new(MemoryEngine::new()),
+    }
+}
+
+/// The transport that is plugged in, or else the one that `config` asks for.
+pub(crate) async fn transport(
+    config: &Config,
+    plugged: Option<Arc<dyn Transport>>,
+) -> Result<Arc<dyn Transport>, Error> {
+    match (plugged, &config.listen) {
+        (Some(transport), _) => Ok(transport),
+        (None, Some(listen)) => Ok(Arc::new(TcpTransport::bind(listen).await?)),
         // A replica without a network: nobody can reach it, and it has nobody to reach.
-        None => Ok(Arc::new(MemNetwork::new().transport("alone"))),
+        (None, None) => Ok(Arc::new(MemNetwork::new().transport("alone"))),
     }
 }
 
 /// Opens the replica in the data directory, or makes the one that `config` asks for. `None`: it has
 /// to join first.
-pub(crate) fn open_or_make(config: &Config) -> Result<Option<Founded>, Error> {
+pub(crate) fn open_or_make(
+    config: &Config,
+    engine: &dyn StorageEngine,
+) -> Result<Option<Founded>, Error> {
     let Some(path) = &config.data_dir else {
-        return Ok(match &config.origin {
-            Origin::Init(wanted) => Some(in_memory(founder(config, *wanted))),
-            _ => None,
-        });
+        return match &config.origin {
+            Origin::Init(wanted) => in_memory(founder(config, *wanted), engine).map(Some),
+            _ => Ok(None),
+        };
     };
     let directory = DataDir::lock(path)?;
     let identity = match (directory.identity()?, &config.origin) {
@@ -148,13 +169,13 @@ pub(crate) fn open_or_make(config: &Config) -> Result<Option<Founded>, Error> {
         }
         (None, Origin::Init(wanted)) => {
             let identity = founder(config, *wanted);
-            make(&directory, &identity, config)?;
+            make(&directory, &identity, engine)?;
             identity
         }
         (None, Origin::Join(_)) => return Ok(None),
         (None, Origin::Resume) => return Err(mismatch(path, "its replica has disappeared")),
     };
-    open(directory, identity, config).map(Some)
+    open(directory, identity, engine).map(Some)
 }
 
 fn check_identity(
@@ -179,24 +200,28 @@ fn check_identity(
     }
 }
 
-fn open(directory: DataDir, identity: Identity, config: &Config) -> Result<Founded, Error> {
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let log = Wal::open(disk.clone(), &directory.log_path(), identity.log_id, wal_config())?;
-    let state = RedbState::open(disk, directory.path(), config.state_cache_bytes)?;
-    let log: Arc<dyn LogStore> = Arc::new(log);
-    let state: Arc<dyn StateStore> = Arc::new(state);
-    Ok(Founded { identity, storage: Storage { log, state }, directory: Some(directory) })
+fn open(
+    directory: DataDir,
+    identity: Identity,
+    engine: &dyn StorageEngine,
+) -> Result<Founded, Error> {
+    let storage = engine.open(directory.path(), identity.log_id)?;
+    Ok(Founded { identity, storage, directory: Some(directory) })
 }
 
-fn in_memory(identity: Identity) -> Founded {
-    let storage = Storage { log: Arc::new(MemLog::new()), state: Arc::new(MemState::new()) };
-    Founded { identity, storage, directory: None }
+/// A replica that is made anew each time it starts.
+fn in_memory(identity: Identity, engine: &dyn StorageEngine) -> Result<Founded, Error> {
+    let nowhere = Path::new("");
+    engine.create(nowhere, identity.log_id)?;
+    let storage = engine.open(nowhere, identity.log_id)?;
+    Ok(Founded { identity, storage, directory: None })
 }
 
 /// Knocks until a leader lets this newcomer in; `hear` is told why it did not yet, and ends the
 /// knocking by answering `false`.
 pub(crate) async fn knock(
     config: &Config,
+    engine: &Arc<dyn StorageEngine>,
     transport: &Arc<dyn Transport>,
     member: &Member,
     mut hear: impl FnMut(String) -> bool,
@@ -235,13 +260,13 @@ pub(crate) async fn knock(
         origin: identity::Origin::Join(nonce),
     };
     tracing::info!("joins cluster {cluster_id} under id {node_id}");
-    let settings = config.clone();
+    let engine = engine.clone();
     runtime::blocking(move || match directory {
         Some(directory) => {
-            make(&directory, &identity, &settings)?;
-            open(directory, identity, &settings)
+            make(&directory, &identity, &*engine)?;
+            open(directory, identity, &*engine)
         }
-        None => Ok(in_memory(identity)),
+        None => in_memory(identity, &*engine),
     })
     .await
 }

@@ -5,9 +5,9 @@
 //! joining    a newcomer's nonce, from before it first asks for an id until it has one
 //! making     says that log and state are being made; gone once the identity is there
 //! identity   cluster id, node id, name, log id, origin
-//! log/       the write-ahead log; each segment repeats the log id
-//! state.redb the base of the state
 //! ```
+//!
+//! Beside them lie the log and the state, in files of the storage engine's; the log knows the log id.
 //!
 //! The identity is written last, after its log and state are durable. So an identity proves that
 //! its log was there, and a log that is missing, or another's, is refused. A directory without an
@@ -16,6 +16,7 @@
 
 use crate::codec::{self, DecodeError};
 use crate::error::StorageError;
+use crate::storage::StorageEngine;
 use crate::types::{ClusterId, NodeId};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -65,7 +66,10 @@ impl DataDir {
 
     /// Checks that a replica may be made in `path`: it is missing, empty, or its making was
     /// interrupted. Changes nothing.
-    pub(crate) fn check_vacant(path: &Path) -> Result<(), StorageError> {
+    pub(crate) fn check_vacant(
+        path: &Path,
+        engine: &dyn StorageEngine,
+    ) -> Result<(), StorageError> {
         let names = match fs::read_dir(path) {
             Ok(entries) => entries
                 .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
@@ -80,7 +84,7 @@ impl DataDir {
         if names.iter().any(|name| name == "making") {
             return Ok(());
         }
-        if names.iter().any(|name| name == "log" || name == "state.redb") {
+        if engine.exists(path)? {
             return refuse(
                 "it holds a replica's log or state but not its identity: put the file `identity` \
                  back, or empty the directory and let the replica join as a new one"
@@ -133,10 +137,6 @@ impl DataDir {
         &self.path
     }
 
-    pub(crate) fn log_path(&self) -> PathBuf {
-        self.path.join("log")
-    }
-
     /// Reads the identity; `None` when there is none yet.
     pub(crate) fn identity(&self) -> Result<Option<Identity>, StorageError> {
         self.read("identity", IDENTITY_MAGIC)
@@ -163,22 +163,11 @@ impl DataDir {
         Ok(fresh)
     }
 
-    /// Says durably that log and state are being made, and removes what an interrupted making left.
+    /// Says durably that log and state are being made.
     pub(crate) fn begin_making(&self) -> Result<(), StorageError> {
         let making = self.path.join("making");
         File::create(&making)
             .map_err(|error| StorageError::io("cannot create", &making, &error))?;
-        sync_dir(&self.path)?;
-        let log = self.log_path();
-        if log.exists() {
-            fs::remove_dir_all(&log)
-                .map_err(|error| StorageError::io("cannot remove", &log, &error))?;
-        }
-        let state = self.path.join("state.redb");
-        if state.exists() {
-            fs::remove_file(&state)
-                .map_err(|error| StorageError::io("cannot remove", &state, &error))?;
-        }
         sync_dir(&self.path)
     }
 
@@ -257,6 +246,7 @@ fn sync_dir(path: &Path) -> Result<(), StorageError> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::storage::builtin::DiskEngine;
 
     fn identity() -> Identity {
         Identity {
@@ -311,26 +301,26 @@ mod tests {
 
     #[test]
     fn only_an_empty_or_interrupted_directory_is_vacant() {
+        let engine = DiskEngine::new(1 << 20);
+        let vacant = |path: &Path| DataDir::check_vacant(path, &engine);
         let dir = tempfile::tempdir().unwrap();
-        DataDir::check_vacant(&dir.path().join("missing")).unwrap();
+        vacant(&dir.path().join("missing")).unwrap();
         let data = DataDir::lock(dir.path()).unwrap();
         data.nonce(5).unwrap();
-        DataDir::check_vacant(dir.path()).unwrap();
+        vacant(dir.path()).unwrap();
 
         fs::create_dir(dir.path().join("log")).unwrap();
-        let refused = DataDir::check_vacant(dir.path()).unwrap_err().to_string();
+        let refused = vacant(dir.path()).unwrap_err().to_string();
         assert!(refused.contains("identity"), "a log is never wiped: {refused}");
 
-        fs::write(dir.path().join("making"), "").unwrap();
-        DataDir::check_vacant(dir.path()).unwrap();
         data.begin_making().unwrap();
-        assert!(!dir.path().join("log").exists(), "an interrupted making is begun again");
+        vacant(dir.path()).unwrap();
         data.write_identity(&identity()).unwrap();
         assert!(!dir.path().join("making").exists());
 
         let foreign = tempfile::tempdir().unwrap();
         fs::write(foreign.path().join("thesis.tex"), "").unwrap();
-        let refused = DataDir::check_vacant(foreign.path()).unwrap_err().to_string();
+        let refused = vacant(foreign.path()).unwrap_err().to_string();
         assert!(refused.contains("thesis.tex"), "{refused}");
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A service links this crate and holds a replica: reads are local memory and disk, writes are
 //! agreed on by a majority of replicas. Start at [`Cluster::open`] (one durable replica, no network,
-//! no configuration) or [`Cluster::start`] (a replica among others); what you do with data is
-//! [`Store`].
+//! no configuration) or [`Cluster::builder`] (a replica among others); what you do with data is
+//! [`Store`]. `docs/guide.md` explains both to a person who is new to all of it.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {

@@ -1,12 +1,16 @@
 //! What a storage engine must do: keep opaque records in order, and an ordered map of bytes.
 //!
-//! An engine carries bytes; what they mean stays in core. It is two things:
+//! An engine carries bytes; what they mean stays in core. A [`StorageEngine`] makes and opens two
+//! things:
 //!
 //! * a [`LogStore`]: the durable tail of the Raft log, with the vote;
 //! * a [`StateStore`]: the base of the state, written in rare large batches, read all the time.
 //!
-//! Every contract below is checked by the suites of the `testing` feature.
+//! Every contract below is checked by the suites of the `testing` feature. The engines that Axon
+//! brings are in [`builtin`]; another one is plugged in with
+//! [`Builder::storage`](crate::cluster::Builder::storage).
 
+pub mod builtin;
 pub mod disk;
 pub mod memory;
 pub mod redb;
@@ -16,10 +20,43 @@ use crate::error::StorageError;
 use crate::types::LogIndex;
 use bytes::Bytes;
 use std::ops::{Bound, Range};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The result of an engine's call.
 pub type Result<T> = std::result::Result<T, StorageError>;
+
+/// Makes and opens what a replica keeps in its data directory.
+///
+/// Who the replica is (its cluster, its id, its name) core keeps there itself, and writes last: an
+/// identity proves that its log and its state were once there. Contract:
+///
+/// * An engine's files lie in the data directory under names of its own choice. `lock`, `joining`,
+///   `making` and `identity`, also with `.new` behind them, are core's.
+/// * A log keeps the id that it was created with, and is opened under no other: a log that was put
+///   in the place of another is refused.
+/// * Opening makes nothing. What is missing was lost, and votes and acknowledged writes with it: it
+///   is refused, never begun anew.
+/// * Calls may block on the disk; core makes them where that is allowed, one at a time for a
+///   directory, and keeps other processes out of it.
+pub trait StorageEngine: Send + Sync + 'static {
+    /// Reports whether `directory` holds a log or a state, finished or not; a directory that is
+    /// missing holds none. Changes nothing.
+    fn exists(&self, directory: &Path) -> Result<bool>;
+
+    /// Creates an empty log with the id `log_id`, and an empty state. Durable when it returns.
+    ///
+    /// Core has marked the directory as unfinished: what the engine finds there was left by a call
+    /// that was interrupted, was never used, and is replaced.
+    fn create(&self, directory: &Path, log_id: u128) -> Result<()>;
+
+    /// Opens the log with the id `log_id`, and the state beside it.
+    ///
+    /// # Errors
+    /// `Mismatch` when there is no log, or another's; and whatever else makes the two unusable.
+    /// Nothing that would be missed is changed then.
+    fn open(&self, directory: &Path, log_id: u128) -> Result<Storage>;
+}
 
 /// An opened engine: the two halves of one replica's data directory.
 pub struct Storage {
@@ -209,8 +246,10 @@ pub trait Replacement: Send {
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
-/// Reports whether nothing can lie between the bounds because the end comes first.
-pub(crate) fn is_inverted(start: Bound<&[u8]>, end: Bound<&[u8]>) -> bool {
+/// Reports whether nothing can lie between the bounds because the end comes first. Maps of the
+/// standard library panic at such a range; a [`StateView`] must answer it with no rows.
+#[must_use]
+pub fn is_inverted(start: Bound<&[u8]>, end: Bound<&[u8]>) -> bool {
     match (start, end) {
         (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
         (Bound::Included(start), Bound::Included(end)) => start > end,

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "state.redb";
-const NEW_FILE_NAME: &str = "state.redb.new";
+pub(super) const NEW_FILE_NAME: &str = "state.redb.new";
 
 /// The layout of the file: its tables. What is in the rows has versions of its own.
 const FORMAT: u32 = 1;

@@ -370,6 +370,16 @@ impl Query {
     ///
     /// # Errors
     /// As [`Store::put`]. After an error, some of the keys may be gone.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = axon_core::Cluster::open(dir.path()).await?.store();
+    /// store.put("tmp/a", "1").await?;
+    /// store.put("tmp/b", "2").await?;
+    /// assert_eq!(store.prefix("tmp/").delete().await?.deleted, 2);
+    /// # Ok(()) }
+    /// ```
     pub async fn delete(self) -> Result<DeletedRange, Error> {
         self.store.delete_range(self.range).await
     }

@@ -2,6 +2,7 @@
 //! (feature `testing`).
 
 pub mod dice;
+pub mod engine_suite;
 pub mod faulty_disk;
 pub mod log_suite;
 pub mod state_suite;

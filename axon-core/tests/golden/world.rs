@@ -102,7 +102,7 @@ impl World {
     pub async fn restart(&mut self, number: u64) -> Result<(), Error> {
         let config = self.settings[&number].clone();
         let transport = Arc::new(self.network.transport(&address(number)));
-        let starting = Cluster::start_with(config, Some(transport));
+        let starting = Cluster::builder().config(config).transport(transport).start();
         let cluster = simulation::on_node(number, starting).await?;
         self.replicas.insert(number, Replica { number, cluster });
         Ok(())

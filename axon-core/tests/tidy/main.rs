@@ -5,6 +5,7 @@
 //!
 //! * `layers`: a module uses only lower ones; a dependency is named only where it belongs;
 //! * `size`: no file over 500 lines of code, no function over 70, each file opens with an essay;
+//! * `shown`: what a host calls has an example in its documentation;
 //! * `text`: no unfinished or ignored code, no path of somebody's machine, licences, README.
 //!
 //! Each rule is itself tried on a bad snippet beside it: a rule that cannot fail proves nothing.
@@ -13,6 +14,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod layers;
+mod shown;
 mod size;
 mod source;
 mod text;
@@ -105,6 +107,11 @@ fn every_file_opens_with_an_essay() {
 }
 
 #[test]
+fn what_a_host_calls_is_shown() {
+    none(&sources().iter().flat_map(shown::examples).collect::<Vec<_>>());
+}
+
+#[test]
 fn nothing_is_unfinished_or_ignored() {
     none(&sources().iter().flat_map(text::unfinished).collect::<Vec<_>>());
 }
@@ -127,4 +134,9 @@ fn the_licences_are_there() {
 #[test]
 fn the_readme_quotes_the_examples_word_for_word() {
     none(&text::readme(&text_files()));
+}
+
+#[test]
+fn the_guide_quotes_its_example_line_by_line() {
+    none(&text::guide(&text_files()));
 }

@@ -109,6 +109,47 @@ fn compare(above: &str, snippet: &[&str], files: &[TextFile]) -> Result<(), Stri
     Err(format!("the snippet is not {path}: they differ from the snippet's line {at} on"))
 }
 
+/// Lists Rust snippets of the guide that are not lines of its example, in the example's own order
+/// of lines; the indentation that they have there in common is left out.
+pub fn guide(files: &[TextFile]) -> Vec<String> {
+    let text = |path: &str| {
+        files.iter().find(|file| file.path == path).map_or("", |file| file.text.as_str())
+    };
+    let example: Vec<&str> = text("examples/guide.rs").lines().collect();
+    let mut violations = Vec::new();
+    let mut shown = 0;
+    let mut lines = text("docs/guide.md").lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        if line != "```rust" {
+            continue;
+        }
+        let snippet: Vec<&str> =
+            lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
+        shown += 1;
+        if !example.windows(snippet.len()).any(|window| is_indented(window, &snippet)) {
+            let message = "the snippet is nowhere in examples/guide.rs";
+            violations.push(format!("docs/guide.md:{}: {message}", number + 1));
+        }
+    }
+    if shown == 0 {
+        violations.push("docs/guide.md is missing, or shows no Rust".into());
+    }
+    violations
+}
+
+/// Reports whether `lines` are those of `snippet`, all behind the same blanks.
+fn is_indented(lines: &[&str], snippet: &[&str]) -> bool {
+    let Some(blanks) = lines.first().zip(snippet.first()).and_then(|(line, first)| {
+        line.strip_suffix(first).filter(|blanks| blanks.trim().is_empty())
+    }) else {
+        return false;
+    };
+    let same = |(line, snippet): (&&str, &&str)| {
+        line == snippet && line.is_empty() || line.strip_prefix(blanks) == Some(snippet)
+    };
+    lines.iter().zip(snippet).all(same)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +188,22 @@ mod tests {
     fn a_missing_or_cut_licence_is_a_violation() {
         let mit = file("LICENSE-MIT", "Permission is hereby granted, free of charge");
         assert_eq!(licences(&[mit, file("LICENSE-APACHE", "Apache License")]).len(), 1);
+    }
+
+    #[test]
+    fn a_guide_that_differs_from_its_example_is_a_violation() {
+        let guide_with = |body: &str| {
+            let example = "//! Essay.\nfn a() {\n    b();\n\n    if c {\n        d();\n    }\n}\n";
+            let text = format!("# A\n```rust\n{body}\n```\n```sh\nls\n```\n");
+            guide(&[file("docs/guide.md", &text), file("examples/guide.rs", example)]).len()
+        };
+        for quoted in ["b();", "b();\n\nif c {\n    d();\n}", "fn a() {\n    b();"] {
+            assert_eq!(guide_with(quoted), 0, "{quoted}");
+        }
+        for other in ["e();", "b();\nif c {", "if c {\nd();", "b()"] {
+            assert_eq!(guide_with(other), 1, "{other}");
+        }
+        assert_eq!(guide(&[]).len(), 1);
     }
 
     #[test]
