@@ -129,6 +129,12 @@ pub struct Metrics {
     pub overlay_bytes: u64,
     /// Bytes that the state's base takes on disk.
     pub state_disk_bytes: u64,
+    /// Bytes of the history: superseded versions and change records.
+    pub history_bytes: u64,
+    /// History up to this revision is compacted.
+    pub compacted_revision: Revision,
+    /// What history up to this revision left behind is gone too.
+    pub swept_revision: Revision,
     /// Leadership changes seen since the start.
     pub leader_changes: u64,
     /// Snapshots sent to other members since the start.
@@ -141,4 +147,10 @@ pub struct Metrics {
     pub read_index_rounds: u64,
     /// Linearizable reads served by those rounds.
     pub linearizable_reads: u64,
+    /// Watchers, now.
+    pub watchers: u64,
+    /// Events told to watchers since the start.
+    pub watch_events: u64,
+    /// Watchers told since the start that the history has moved beyond them.
+    pub watch_resyncs: u64,
 }

@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use axon_core::config::Origin;
+use axon_core::config::{History, Origin};
 use axon_core::error::Error;
+use axon_core::runtime::simulation;
 use axon_core::store::{Child, Cursor, Listing, PAGE_BYTES_MAX, Query, ReadConsistency};
 use axon_core::transport::memory::{Cut, MemNetwork};
 use axon_core::types::{KeyRange, KeyValue, Revision};
@@ -125,6 +126,8 @@ async fn pages_of_many_keys_show_the_first_ones_revision_while_writes_go_on() {
     let folders = store.prefix("").at(at).list("/").await.unwrap();
     assert_eq!(folders.children.len(), 4);
     assert!(folders.children.iter().all(|child| child.count == Child::COUNT_MAX));
+    let back = store.prefix("").at(at).reverse().list("/").await.unwrap();
+    assert!(back.children.iter().rev().eq(&folders.children));
 
     stop.store(true, Ordering::Relaxed);
     assert!(disturber.await.unwrap() > 1_000);
@@ -134,7 +137,10 @@ async fn pages_of_many_keys_show_the_first_ones_revision_while_writes_go_on() {
     assert_eq!(counted.count, now.len() as u64);
     assert_eq!(counted, store.range(KeyRange::all()).at(counted.revision).count().await.unwrap());
     let walked = KeyRange { start: Bound::Included("\0".into()), end: Bound::Unbounded };
-    assert_eq!(store.range(walked).count().await.unwrap().count, counted.count);
+    assert_eq!(store.range(walked.clone()).count().await.unwrap().count, counted.count);
+    let hasty = store.with_consistency(ReadConsistency::Local).with_timeout(Duration::ZERO);
+    let late = hasty.range(walked).count().await.unwrap_err();
+    assert!(matches!(late, Error::Timeout { .. }), "a step is bounded: {late}");
     cluster.shutdown().await.unwrap();
 }
 
@@ -400,4 +406,59 @@ async fn a_replica_that_is_behind_waits_for_a_cursors_revision() {
     for replica in cluster.iter().rev() {
         replica.shutdown().await.unwrap();
     }
+}
+
+/// Runs `test` on one thread with a paused clock.
+fn simulate<F: Future>(test: F) -> F::Output {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(async {
+        simulation::begin(7);
+        let output = test.await;
+        simulation::end();
+        output
+    })
+}
+
+#[test]
+fn a_listing_that_is_compacted_says_so_and_what_was_begun_goes_on() {
+    simulate(async {
+        let config = Config {
+            origin: Origin::Init(None),
+            history: History::LatestOnly,
+            ..Config::default()
+        };
+        let cluster = Cluster::start(config).await.unwrap();
+        cluster.wait_ready(DEADLINE).await.unwrap();
+        let store = cluster.store();
+        // More than a stream reads ahead.
+        fill(&store, (0..3_000).map(|number| format!("{number:04}"))).await;
+        let all = || store.range(KeyRange::all()).limit(10);
+        let page = all().page().await.unwrap();
+        let snapshot = store.snapshot().await.unwrap();
+        let mut begun = all().stream().await.unwrap();
+        let first = begun.next().await.unwrap().unwrap();
+        fill(&store, (0..3_000).map(|number| format!("{number:04}"))).await;
+        let newest = store.delete("0000").await.unwrap().revision;
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        while cluster.status().unwrap().compacted_revision < newest {
+            assert!(tokio::time::Instant::now() < deadline);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+
+        let gone = Some(Error::Compacted { requested: page.revision, oldest: newest });
+        let rest = all().cursor(page.next.unwrap());
+        assert_eq!(rest.clone().page().await.err(), gone);
+        assert_eq!(rest.clone().count().await.err(), gone);
+        assert_eq!(rest.stream().await.err(), gone);
+        assert_eq!(all().at(page.revision).list("/").await.err(), gone);
+        assert_eq!(store.snapshot_at(page.revision).await.err(), gone);
+        assert_eq!(all().at(newest).page().await.unwrap().items[0].key, "0001");
+
+        let pairs: Vec<_> = begun.try_collect().await.unwrap();
+        assert_eq!((first.version, pairs.len()), (1, 2_999));
+        assert!(pairs.iter().all(|pair| pair.version == 1));
+        assert_eq!(snapshot.get(b"0000").unwrap(), Some(first));
+        cluster.shutdown().await.unwrap();
+    });
 }

@@ -8,11 +8,12 @@
 //! * nothing is logged per request, unless it is a fault of ours.
 
 use crate::Options;
-use crate::body::Budget;
+use crate::body::{Budget, Room};
 use crate::metrics::{self, Requests, Route};
 use crate::problem::{Code, Problem};
-use crate::routes::{cluster, health, kv};
+use crate::routes::{cluster, health, kv, v1};
 use axon_core::store::ReadConsistency;
+use axon_core::types::Limits;
 use axon_core::{Cluster, Store};
 use axum::Router;
 use axum::body::Body;
@@ -38,6 +39,8 @@ const SERVED_BY: HeaderName = HeaderName::from_static("x-axon-served-by");
 
 /// How many clients may read the whole store at once: each holds a snapshot, and disk space with it.
 const DUMPS_MAX: usize = 8;
+/// Bytes of pages held at once, while they are made and until they are taken.
+const PAGES_BYTES_MAX: usize = 64 << 20;
 
 /// What every door knows.
 pub(crate) struct Shared {
@@ -49,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) bodies: Budget,
     pub(crate) dumps: Arc<Semaphore>,
+    pub(crate) pages: Room,
     pub(crate) requests: Requests,
     pub(crate) draining: AtomicBool,
 }
@@ -57,6 +61,13 @@ impl Shared {
     /// The largest body of a `PUT /kv/{key}`: JSON may write each byte of a value as `\u0001`.
     pub(crate) fn put_body_bytes_max(&self) -> usize {
         self.options.limits.value_bytes_max * 6 + 1024
+    }
+
+    /// The largest body of a `POST /v1/txn`: a whole command, of which JSON may write each byte as
+    /// `\u0001`; but one transaction must not keep all other bodies out. Half of the default budget
+    /// holds the largest command in base64.
+    pub(crate) fn txn_body_bytes_max(&self) -> usize {
+        (Limits::COMMAND_BYTES_MAX * 6).min(self.options.body_bytes_in_flight_max / 2)
     }
 }
 
@@ -79,6 +90,7 @@ impl App {
             cluster,
             bodies: Budget::new(options.body_bytes_in_flight_max),
             dumps: Arc::new(Semaphore::new(DUMPS_MAX)),
+            pages: Room::new(PAGES_BYTES_MAX),
             requests: Requests::default(),
             draining: AtomicBool::new(false),
             options,
@@ -116,6 +128,9 @@ impl App {
         if path == "/kv" {
             let answer = kv::all(&self.shared, &request).await;
             return (Route::ALL, answer.unwrap_or_else(Problem::into_response));
+        }
+        if let Some(route) = v1::route(path) {
+            return (route, v1::answer(&self.shared, route, request).await);
         }
         let Ok(response) = self.router.clone().oneshot(request.map(Body::new)).await;
         let route = response.extensions().get::<Route>().copied().unwrap_or(Route::OTHER);

@@ -4,17 +4,22 @@
 //!
 //! * no body larger than its limit is ever held, whether or not its length was announced;
 //! * all request bodies together hold at most the bytes of one [`Budget`]; what is over is refused;
+//! * pages, which are held whole until a client has taken them, have a [`Room`], and wait for it;
 //! * a body that has already arrived costs no timer.
 
 use crate::problem::{Code, Problem};
+use axon_core::store::PAGE_BYTES_MAX;
 use axum::body::Body;
+use axum::http::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How many bytes of request bodies may be held at once.
 #[derive(Debug)]
@@ -139,6 +144,46 @@ where
     Ok(Received { bytes, borrowed, _reservation: reservation })
 }
 
+/// What pages hold in memory, while they are made and until they are taken: so many bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Room {
+    // A permit is 1 KiB.
+    free: Arc<Semaphore>,
+}
+
+/// The room of one page; free again when dropped.
+#[derive(Debug)]
+pub(crate) struct PageRoom(OwnedSemaphorePermit);
+
+impl Room {
+    /// What a page may hold while it is made.
+    const PAGE_KIB: u32 = (PAGE_BYTES_MAX >> 10) as u32;
+    /// How long a page waits for those that are slowly taken.
+    const WAIT: Duration = Duration::from_secs(2);
+
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(bytes >> 10)) }
+    }
+
+    /// Waits, a while, for room to make a page in.
+    pub(crate) async fn take(&self) -> Result<PageRoom, Problem> {
+        let crowded = || Problem::overloaded("too many pages are in flight; retry shortly");
+        let taken = self.free.clone().acquire_many_owned(Self::PAGE_KIB);
+        let taken = tokio::time::timeout(Self::WAIT, taken).await.map_err(|_| crowded())?;
+        Ok(PageRoom(taken.expect("nobody closes the room")))
+    }
+}
+
+impl PageRoom {
+    /// Keeps as much of it as `response` needs, until that is taken.
+    pub(crate) fn hold(mut self, response: Response<Body>) -> Response<Body> {
+        let needed =
+            (hyper::body::Body::size_hint(response.body()).lower() as usize).div_ceil(1 << 10);
+        drop(self.0.split(self.0.num_permits().saturating_sub(needed)));
+        response.map(|body| Body::new(Tracked::new(body, self)))
+    }
+}
+
 /// A response body that tells when it is dropped, which is when its last byte was handed over.
 pub(crate) struct Tracked<D: Unpin> {
     body: Body,
@@ -218,6 +263,19 @@ mod tests {
         assert_eq!(second.unwrap_err().code(), Code::Overloaded);
         drop(first);
         assert!(receive(frames(&["def"]), 5, SOON, &budget).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_holds_what_it_needs_until_it_is_taken() {
+        let room = Room::new(PAGE_BYTES_MAX + 4096);
+        let first = room.take().await.unwrap();
+        let refused = room.take().await.unwrap_err();
+        assert_eq!(refused.code(), Code::Overloaded, "there is no room while a page is made");
+        let held = first.hold(Response::new(Body::from(vec![0; 4000])));
+        let second = room.take().await.unwrap().hold(Response::new(Body::from(vec![0; 5000])));
+        assert!(room.take().await.is_err());
+        drop((held, second));
+        assert_eq!(room.free.available_permits(), (PAGE_BYTES_MAX + 4096) >> 10);
     }
 
     #[tokio::test(start_paused = true)]

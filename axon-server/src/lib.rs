@@ -16,9 +16,11 @@
 mod app;
 pub mod args;
 mod body;
+mod conditions;
 mod conn;
 pub mod key;
 mod metrics;
+mod params;
 pub mod problem;
 mod routes;
 pub mod wire;

@@ -15,9 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The routes, as they are labelled. The last stands for everything else.
-const ROUTES: [&str; 12] = [
+const ROUTES: [&str; 16] = [
     "/kv/{key}",
     "/kv",
+    "/v1/kv/{key}",
+    "/v1/kv",
+    "/v1/history/{key}",
+    "/v1/txn",
     "/v1/status",
     "/v1/members",
     "/v1/members/{id}",
@@ -31,8 +35,10 @@ const ROUTES: [&str; 12] = [
 ];
 const METHODS: [&str; 6] = ["GET", "HEAD", "PUT", "POST", "DELETE", "other"];
 /// The statuses that the server answers. The last stands for everything else.
-const STATUSES: [u16; 17] =
-    [200, 400, 404, 405, 406, 408, 409, 413, 414, 415, 429, 431, 500, 503, 504, 507, 0];
+const STATUSES: [u16; 22] = [
+    200, 201, 304, 400, 404, 405, 406, 408, 409, 410, 412, 413, 414, 415, 422, 429, 431, 500, 503,
+    504, 507, 0,
+];
 /// Upper bounds of the latency buckets in microseconds.
 const BOUNDS: [u64; 14] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
@@ -46,6 +52,10 @@ pub(crate) struct Route(usize);
 impl Route {
     pub(crate) const PAIR: Self = Self(0);
     pub(crate) const ALL: Self = Self(1);
+    pub(crate) const V1_PAIR: Self = Self(2);
+    pub(crate) const V1_RANGE: Self = Self(3);
+    pub(crate) const V1_HISTORY: Self = Self(4);
+    pub(crate) const V1_TXN: Self = Self(5);
     pub(crate) const OTHER: Self = Self(ROUTES.len() - 1);
 
     /// The route whose pattern is `pattern`.
@@ -205,6 +215,9 @@ fn log_and_state(page: &mut Page, metrics: &axon_core::status::Metrics) {
     page.counter("axon_checkpoint_seconds_total", "Time in checkpoints.", checkpoint_time);
     page.gauge("axon_overlay_bytes", "Changes not checkpointed yet.", metrics.overlay_bytes);
     page.gauge("axon_state_disk_bytes", "Bytes of the state on disk.", metrics.state_disk_bytes);
+    page.gauge("axon_history_bytes", "Bytes of the past that is kept.", metrics.history_bytes);
+    let swept = metrics.swept_revision;
+    page.gauge("axon_swept_revision", "What history up to here left is gone too.", swept);
     page.counter("axon_leader_changes_total", "Changes of leader seen.", metrics.leader_changes);
     page.counter("axon_snapshots_sent_total", "Snapshots sent.", metrics.snapshots_sent);
     let installed = metrics.snapshots_installed;
@@ -214,6 +227,10 @@ fn log_and_state(page: &mut Page, metrics: &axon_core::status::Metrics) {
     page.counter("axon_read_index_rounds_total", "ReadIndex rounds asked.", rounds);
     let reads = metrics.linearizable_reads;
     page.counter("axon_linearizable_reads_total", "Reads served by them.", reads);
+    page.gauge("axon_watchers", "Watchers.", metrics.watchers);
+    page.counter("axon_watch_events_total", "Events told to watchers.", metrics.watch_events);
+    let resyncs = metrics.watch_resyncs;
+    page.counter("axon_watch_resyncs_total", "Watchers too slow for the history.", resyncs);
 }
 
 /// What Linux tells of this process; where it does not, the lines are missing.
@@ -336,6 +353,15 @@ mod tests {
     fn unknown_methods_and_routes_share_one_place() {
         assert_eq!(METHODS[method_index(&Method::PATCH)], "other");
         assert_eq!(Route::of("/nowhere"), Route::OTHER);
-        assert_eq!(Route::of("/kv"), Route::ALL);
+        for (pattern, route) in [
+            ("/kv/{key}", Route::PAIR),
+            ("/kv", Route::ALL),
+            ("/v1/kv/{key}", Route::V1_PAIR),
+            ("/v1/kv", Route::V1_RANGE),
+            ("/v1/history/{key}", Route::V1_HISTORY),
+            ("/v1/txn", Route::V1_TXN),
+        ] {
+            assert_eq!(Route::of(pattern), route);
+        }
     }
 }

@@ -8,11 +8,12 @@
 
 use crate::key::KeyError;
 use crate::wire;
+use crate::wire::text::Text;
 use axon_core::Error;
 use axon_core::error::ErrorOutcome;
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -64,16 +65,30 @@ codes! {
     NotAcceptable = NOT_ACCEPTABLE, "not_acceptable", "Not acceptable";
     /// The request took too long to arrive.
     RequestTimeout = REQUEST_TIMEOUT, "request_timeout", "Request timeout";
+    /// The revision that is asked for does not exist yet.
+    FutureRevision = BAD_REQUEST, "future_revision", "Future revision";
+    /// The cursor is damaged, or belongs to something else.
+    BadCursor = BAD_REQUEST, "bad_cursor", "Bad cursor";
+    /// A compare of a transaction is malformed.
+    BadCompare = BAD_REQUEST, "bad_compare", "Bad compare";
+    /// A transaction would change a key twice.
+    DuplicateKey = BAD_REQUEST, "duplicate_key", "Duplicate key";
     /// The state of the cluster stands in the way.
     Conflict = CONFLICT, "conflict", "Conflict";
     /// The request's session is gone, so that it cannot be known whether it ran.
     RequestExpired = CONFLICT, "request_expired", "Request expired";
-    /// The body, key or value is too large.
+    /// The history that is asked for is gone.
+    Compacted = GONE, "compacted", "Compacted";
+    /// The key is not what the request expects it to be.
+    PreconditionFailed = PRECONDITION_FAILED, "precondition_failed", "Precondition failed";
+    /// The body, key or value is too large, or there is too much of something.
     TooLarge = PAYLOAD_TOO_LARGE, "too_large", "Too large";
     /// The request line is too long.
     UriTooLong = URI_TOO_LONG, "uri_too_long", "URI too long";
     /// The body is of a kind that is not understood.
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type";
+    /// The idempotency key was used for another request.
+    IdempotencyMismatch = UNPROCESSABLE_ENTITY, "idempotency_mismatch", "Idempotency mismatch";
     /// More is in flight than the server takes on.
     Overloaded = TOO_MANY_REQUESTS, "overloaded", "Overloaded";
     /// The headers are too large.
@@ -90,6 +105,8 @@ codes! {
     Halted = SERVICE_UNAVAILABLE, "halted", "Halted";
     /// The replica was removed from its cluster.
     Removed = SERVICE_UNAVAILABLE, "removed", "Removed";
+    /// A member must be upgraded first.
+    UpgradeNeeded = SERVICE_UNAVAILABLE, "upgrade_needed", "Upgrade needed";
     /// As many connections are open as the settings allow.
     TooManyConnections = SERVICE_UNAVAILABLE, "too_many_connections", "Too many connections";
     /// No answer in time.
@@ -111,7 +128,7 @@ struct Parts {
     outcome: ErrorOutcome,
     details: Map<String, Value>,
     retry_after: Option<Duration>,
-    allow: Option<&'static str>,
+    headers: HeaderMap,
 }
 
 impl Problem {
@@ -124,7 +141,7 @@ impl Problem {
             outcome: ErrorOutcome::NotApplied,
             details: Map::new(),
             retry_after: None,
-            allow: None,
+            headers: HeaderMap::new(),
         }))
     }
 
@@ -135,12 +152,8 @@ impl Problem {
 
     /// The path has other methods: those in `allow`.
     pub fn method_not_allowed(allow: &'static str) -> Self {
-        let mut problem = Self::new(
-            Code::MethodNotAllowed,
-            format!("this path does not have that method; it has {allow}"),
-        );
-        problem.0.allow = Some(allow);
-        problem
+        let sentence = format!("this path does not have that method; it has {allow}");
+        Self::new(Code::MethodNotAllowed, sentence).header(ALLOW, HeaderValue::from_static(allow))
     }
 
     /// The body is over `limit` bytes.
@@ -178,6 +191,13 @@ impl Problem {
     #[must_use]
     pub fn detail(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.0.details.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Adds a header to the answer.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.insert(name, value);
         self
     }
 
@@ -228,15 +248,13 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::from(self.document()));
         *response.status_mut() = self.0.code.status();
+        *response.headers_mut() = self.0.headers;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if let Some(delay) = self.0.retry_after {
             // Whole seconds are all that the header knows; never 0, which asks for a storm.
             let seconds = delay.as_millis().div_ceil(1000).max(1) as u64;
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if let Some(allow) = self.0.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
         response
     }
@@ -254,8 +272,14 @@ impl From<Error> for Problem {
             Error::NoLeader { .. } => Code::NoLeader,
             Error::NoQuorum { .. } => Code::NoQuorum,
             Error::Timeout { .. } => Code::Timeout,
-            Error::TooLarge { .. } => Code::TooLarge,
-            Error::EmptyKey => Code::BadRequest,
+            Error::TooLarge { .. } | Error::TooMany { .. } => Code::TooLarge,
+            Error::Compacted { .. } | Error::ReadsCompacted { .. } => Code::Compacted,
+            Error::FutureRevision { .. } => Code::FutureRevision,
+            Error::BadCursor { .. } => Code::BadCursor,
+            Error::DuplicateKey { .. } => Code::DuplicateKey,
+            Error::IdempotencyMismatch => Code::IdempotencyMismatch,
+            Error::UpgradeNeeded { .. } => Code::UpgradeNeeded,
+            Error::EmptyKey | Error::Refused { .. } => Code::BadRequest,
             Error::Overloaded { .. } => Code::Overloaded,
             Error::DiskFull => Code::DiskFull,
             Error::RequestExpired => Code::RequestExpired,
@@ -279,12 +303,33 @@ impl From<Error> for Problem {
             Error::TooLarge { what, limit, got } => {
                 problem.detail("what", what).detail("limit", limit).detail("got", got)
             }
+            Error::TooMany { what, limit } => problem.detail("what", what).detail("limit", limit),
+            Error::Compacted { requested, oldest } => {
+                problem.detail("requested", requested.0).detail("oldest", oldest.0)
+            }
+            Error::ReadsCompacted { revision, oldest } => {
+                problem.detail("revision", revision.0).detail("oldest", oldest.0)
+            }
+            Error::FutureRevision { requested, newest } => {
+                problem.detail("requested", requested.0).detail("newest", newest.0)
+            }
+            Error::DuplicateKey { key } => {
+                let text = Text::new(&key);
+                let shown = serde_json::to_value(text).expect("a key is a JSON text");
+                let problem = problem.detail("key", shown);
+                if text.encoding().is_none() {
+                    return problem;
+                }
+                problem.detail("key_encoding", "base64")
+            }
             Error::Overloaded { retry_after } => {
                 problem.0.retry_after = Some(retry_after);
                 problem.detail("retry_after_ms", millis(retry_after))
             }
             Error::Removed { id } => problem.detail("id", id.0),
-            Error::UnknownMember { member } => problem.detail("member", member),
+            Error::UnknownMember { member } | Error::UpgradeNeeded { member } => {
+                problem.detail("member", member)
+            }
             _ => problem,
         }
     }
@@ -299,58 +344,18 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use axon_core::error::{ConfigError, StorageError, TransportError};
-    use axon_core::types::NodeId;
+    use axon_core::types::{NodeId, Revision};
     use std::io;
 
     fn parsed(problem: &Problem) -> Value {
         serde_json::from_slice(&problem.document()).unwrap()
     }
 
-    #[test]
-    fn every_error_of_core_has_its_documented_answer() {
-        let unknown = ErrorOutcome::Unknown;
-        let reason = String::from("r");
-        let second = Duration::from_secs(1);
-        let storage = StorageError::io("cannot sync", "x", &io::Error::other("y"));
-        let config = ConfigError { setting: "s", reason: reason.clone() };
-        let cases = [
-            (Error::NoLeader { outcome: unknown }, 503, "no_leader", true, "unknown"),
-            (Error::Timeout { waited: second, outcome: unknown }, 504, "timeout", true, "unknown"),
-            (
-                Error::TooLarge { what: "key", limit: 1, got: 2 },
-                413,
-                "too_large",
-                false,
-                "not_applied",
-            ),
-            (Error::EmptyKey, 400, "bad_request", false, "not_applied"),
-            (Error::Overloaded { retry_after: second }, 429, "overloaded", true, "not_applied"),
-            (Error::DiskFull, 507, "disk_full", true, "not_applied"),
-            (Error::RequestExpired, 409, "request_expired", false, "unknown"),
-            (Error::Halted { cause: reason.clone() }, 503, "halted", false, "unknown"),
-            (Error::Removed { id: NodeId(4) }, 503, "removed", false, "not_applied"),
-            (Error::ShutDown, 503, "not_ready", false, "unknown"),
-            (Error::NotReady { reason: reason.clone() }, 503, "not_ready", true, "not_applied"),
-            (Error::UnknownMember { member: "9".into() }, 404, "not_found", false, "not_applied"),
-            (
-                Error::WouldLoseQuorum { reason: reason.clone() },
-                409,
-                "conflict",
-                false,
-                "not_applied",
-            ),
-            (Error::Conflict { reason }, 409, "conflict", true, "not_applied"),
-            (Error::Storage(storage), 500, "internal", false, "not_applied"),
-            (
-                Error::Transport(TransportError::Timeout { waited: second }),
-                500,
-                "internal",
-                false,
-                "not_applied",
-            ),
-            (Error::Config(config), 500, "internal", false, "not_applied"),
-        ];
-        for (error, status, code, retryable, outcome) in cases {
+    type Answer = (u16, &'static str, bool, &'static str);
+
+    /// Checks the status, code, `retryable` and `outcome` of each error.
+    fn check(cases: impl IntoIterator<Item = (Error, Answer)>) {
+        for (error, (status, code, retryable, outcome)) in cases {
             let sentence = error.to_string();
             let problem = Problem::from(error);
             let document = parsed(&problem);
@@ -361,6 +366,70 @@ mod tests {
             assert_eq!(document["error"], sentence.as_str());
             assert_eq!(problem.into_response().status().as_u16(), status, "{sentence}");
         }
+    }
+
+    #[test]
+    fn every_error_of_the_cluster_has_its_documented_answer() {
+        let unknown = ErrorOutcome::Unknown;
+        let reason = String::from("r");
+        let second = Duration::from_secs(1);
+        let storage = StorageError::io("cannot sync", "x", &io::Error::other("y"));
+        let transport = TransportError::Timeout { waited: second };
+        let config = ConfigError { setting: "s", reason: reason.clone() };
+        let internal = (500, "internal", false, "not_applied");
+        check([
+            (Error::NoLeader { outcome: unknown }, (503, "no_leader", true, "unknown")),
+            (
+                Error::Timeout { waited: second, outcome: unknown },
+                (504, "timeout", true, "unknown"),
+            ),
+            (Error::Overloaded { retry_after: second }, (429, "overloaded", true, "not_applied")),
+            (Error::DiskFull, (507, "disk_full", true, "not_applied")),
+            (Error::RequestExpired, (409, "request_expired", false, "unknown")),
+            (Error::Halted { cause: reason.clone() }, (503, "halted", false, "unknown")),
+            (Error::Removed { id: NodeId(4) }, (503, "removed", false, "not_applied")),
+            (Error::ShutDown, (503, "not_ready", false, "unknown")),
+            (Error::NotReady { reason: reason.clone() }, (503, "not_ready", true, "not_applied")),
+            (
+                Error::UpgradeNeeded { member: "n".into() },
+                (503, "upgrade_needed", true, "not_applied"),
+            ),
+            (Error::UnknownMember { member: "9".into() }, (404, "not_found", false, "not_applied")),
+            (
+                Error::WouldLoseQuorum { reason: reason.clone() },
+                (409, "conflict", false, "not_applied"),
+            ),
+            (Error::Conflict { reason }, (409, "conflict", true, "not_applied")),
+            (Error::Storage(storage), internal),
+            (Error::Transport(transport), internal),
+            (Error::Config(config), internal),
+        ]);
+    }
+
+    #[test]
+    fn every_error_about_data_has_its_documented_answer() {
+        let reason = String::from("r");
+        let refused = |status, code| (status, code, false, "not_applied");
+        let (requested, oldest, newest) = (Revision(7), Revision(8), Revision(6));
+        check([
+            (Error::TooLarge { what: "key", limit: 1, got: 2 }, refused(413, "too_large")),
+            (Error::TooMany { what: "operations", limit: 1 }, refused(413, "too_large")),
+            (Error::EmptyKey, refused(400, "bad_request")),
+            (Error::Refused { reason: reason.clone() }, refused(400, "bad_request")),
+            (Error::Compacted { requested, oldest }, refused(410, "compacted")),
+            (
+                Error::ReadsCompacted { revision: requested, oldest },
+                (410, "compacted", false, "unknown"),
+            ),
+            (Error::FutureRevision { requested, newest }, refused(400, "future_revision")),
+            (Error::BadCursor { reason }, refused(400, "bad_cursor")),
+            (Error::DuplicateKey { key: "k".into() }, refused(400, "duplicate_key")),
+            (Error::IdempotencyMismatch, refused(422, "idempotency_mismatch")),
+        ]);
+        let gone = parsed(&Problem::from(Error::Compacted { requested, oldest }));
+        assert_eq!(gone["details"], json!({ "requested": 7, "oldest": 8 }));
+        let binary = parsed(&Problem::from(Error::DuplicateKey { key: (&b"\xff"[..]).into() }));
+        assert_eq!(binary["details"], json!({ "key": "/w==", "key_encoding": "base64" }));
     }
 
     #[test]

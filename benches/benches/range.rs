@@ -95,10 +95,8 @@ fn range(criterion: &mut Criterion) {
             group.bench_function(name, |bencher| {
                 bencher.iter(|| {
                     let place = Bound::Included(key(next() % (KEYS - 400) + 200));
-                    let (start, end) = match reverse {
-                        false => (place, Bound::Unbounded),
-                        true => (Bound::Unbounded, place),
-                    };
+                    let (start, end) =
+                        if reverse { (Bound::Unbounded, place) } else { (place, Bound::Unbounded) };
                     let query = store.range(KeyRange { start, end }).at(at).limit(PAGE);
                     let query = if reverse { query.reverse() } else { query };
                     let page = runtime.block_on(query.page()).expect("the replica runs");

@@ -13,12 +13,14 @@ use super::seal::Totals;
 use super::{Inner, StateMetrics};
 use crate::error::StorageError;
 use crate::machine::clock::ClusterClock;
+use crate::machine::corrupt;
 use crate::machine::rows::{self, KeyChange};
 use crate::storage::{Result, Row, Space};
 use crate::types::{ClusterId, KeyValue, LogIndex, NodeId, Revision};
 use bytes::{Bytes, BytesMut};
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// The first fault, for all who must learn of it.
@@ -58,6 +60,7 @@ pub(crate) struct Moment {
     pub position: Position,
     pub revision: Revision,
     pub compacted_revision: Revision,
+    pub swept_revision: Revision,
     pub clock: ClusterClock,
     pub last_node_id: NodeId,
     pub cluster_id: Option<ClusterId>,
@@ -82,12 +85,17 @@ impl View {
         self.moment.compacted_revision
     }
 
+    /// What history up to here left behind is gone too.
+    pub fn swept_revision(&self) -> Revision {
+        self.moment.swept_revision
+    }
+
     /// The place in the log.
     pub fn position(&self) -> &Position {
         &self.moment.position
     }
 
-    /// The number of rows and the state's hash.
+    /// The number of rows, their bytes, and the state's hash.
     pub fn totals(&self) -> Totals {
         self.moment.totals
     }
@@ -101,18 +109,28 @@ impl View {
             .inspect_err(|error| self.faults.latch(error))
     }
 
-    /// Reads what each revision changed, from `from` on.
+    /// Reads what each revision changed, from `from` on (or from the first that is not swept): every
+    /// one, in order. One that is missing is a fault.
     pub fn changes(
         &self,
         from: Revision,
     ) -> Result<impl Iterator<Item = Result<(Revision, Vec<KeyChange>)>> + Send + '_> {
-        let start = rows::number_key(from.0);
-        let rows = self.rows(Space::Changes, Bound::Included(&start), Bound::Unbounded)?;
-        Ok(rows.map(|row| {
-            let (key, row) = row?;
-            let decoded = rows::number(&key).and_then(|number| Ok((number, rows::changes(&row)?)));
-            let (number, changes) = decoded.inspect_err(|error| self.faults.latch(error))?;
-            Ok((Revision(number), changes))
+        let mut due = from.max(self.swept_revision().next());
+        let start = rows::number_key(due.0);
+        let mut rows = self.rows(Space::Changes, Bound::Included(&start), Bound::Unbounded)?;
+        Ok(std::iter::from_fn(move || {
+            if due > self.revision() {
+                return None;
+            }
+            let changes = match rows.next() {
+                Some(Ok((key, row))) if key == rows::number_key(due.0) => rows::changes(&row),
+                Some(Err(error)) => Err(error),
+                _ => Err(corrupt("changes", format_args!("those of revision {due} are missing"))),
+            };
+            let changes = changes.inspect_err(|error| self.faults.latch(error));
+            let next = if changes.is_ok() { due.next() } else { Revision(u64::MAX) };
+            let revision = std::mem::replace(&mut due, next);
+            Some(changes.map(|changes| (revision, changes)))
         }))
     }
 
@@ -128,6 +146,17 @@ impl View {
         let Some(row) = self.row(Space::History, &history_key.freeze())? else { return Ok(None) };
         let version = rows::history(&row).inspect_err(|error| self.faults.latch(error))?;
         Ok(version.map(|version| version.with_key(key.clone())))
+    }
+
+    /// Reads the version of `key` that `revision` stored, which its changes tell. It stays until the
+    /// revision that superseded it is swept: to miss it here is a fault.
+    pub fn stored_by(&self, key: &Bytes, revision: Revision) -> Result<KeyValue> {
+        self.version_of(key, revision)?.ok_or_else(|| {
+            let key = key.escape_ascii();
+            let error = corrupt("history", format_args!("{key} of revision {revision} is missing"));
+            self.faults.latch(&error);
+            error
+        })
     }
 
     /// Reads one row of any space but `meta`.
@@ -204,6 +233,13 @@ impl StateReader {
     /// Cluster time as of the last applied entry.
     pub fn cluster_time(&self) -> ClusterClock {
         self.inner.moment().clock
+    }
+
+    /// The newest revision known to be older than `age` at `now`; `None` when none is.
+    ///
+    /// Waits for apply, which may be reading from the disk.
+    pub fn older_than(&self, age: Duration, now: ClusterClock) -> Option<Revision> {
+        self.inner.core().machine.registers.older_than(age, now)
     }
 
     /// The highest node id handed out.

@@ -57,6 +57,8 @@ pub struct Counted {
     pub count: u64,
     /// The revision that it is true of.
     pub revision: Revision,
+    /// The last entry of the log that the serving replica had applied.
+    pub applied_index: LogIndex,
 }
 
 /// A folder of keys: what lies directly in it, and what folders it has.
@@ -178,7 +180,20 @@ impl Query {
     }
 
     /// Goes on where the page that gave `cursor` ended, at that page's revision. Everything else
-    /// must be asked as before, except the limits. See [`Cursor`] for an example.
+    /// must be asked as before, except the limits.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = axon_core::Cluster::open(dir.path()).await?.store();
+    /// store.put("a", "1").await?;
+    /// store.put("b", "2").await?;
+    /// let next = store.prefix("").limit(1).page().await?.next.expect("there is more");
+    /// store.delete("b").await?;
+    /// let second = store.prefix("").cursor(next).page().await?;
+    /// assert_eq!(second.items[0].key, "b", "as it was when the first page was read");
+    /// # Ok(()) }
+    /// ```
     pub fn cursor(mut self, cursor: Cursor) -> Self {
         self.cursor = Some(cursor);
         self
@@ -250,15 +265,16 @@ impl Query {
         let deadline = Deadline::after(self.store.timeout);
         let begun = self.begin(&[]).await?;
         let revision = begun.snapshot.revision();
+        let applied_index = begun.snapshot.applied_index();
         let is_all = is_everything(&self.range) && self.cursor.is_none();
         if let Some(count) = begun.snapshot.total().filter(|_| is_all) {
-            return Ok(Counted { count, revision });
+            return Ok(Counted { count, revision, applied_index });
         }
         let count = match begun.scan() {
             Some(scan) => scan.gather(Count(0), false, deadline).await?.0.0,
             None => 0,
         };
-        Ok(Counted { count, revision })
+        Ok(Counted { count, revision, applied_index })
     }
 
     /// Lists the range as a folder: keys that have `delimiter` after what the range's keys all
@@ -368,7 +384,24 @@ impl Query {
         self.store.delete_range(self.range).await
     }
 
-    /// Begins a watch of the range.
+    /// Begins a watch of the range. What else was asked for, as a limit or an order, does not matter.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = axon_core::Cluster::open(dir.path()).await?.store();
+    /// use axon_core::store::WatchEvent;
+    /// use futures_util::StreamExt;
+    ///
+    /// let mut settings = store.prefix("config/").watch().start().await?;
+    /// store.put("weather", "fine").await?;
+    /// let written = store.put("config/color", "red").await?;
+    /// match settings.next().await.expect("it does not end by itself")? {
+    ///     WatchEvent::Batch { revision, .. } => assert_eq!(revision, written.revision),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn watch(self) -> Watch {
         Watch::new(self.store, self.range)
     }

@@ -83,14 +83,16 @@ impl Model {
         page
     }
 
-    /// What each revision up to `newest` made of `key`, newest first.
-    fn history(&self, key: &[u8], newest: Revision) -> Vec<(Revision, Option<KeyValue>)> {
+    /// What each revision that `view` keeps made of `key`, newest first.
+    fn history(&self, key: &[u8], view: &View) -> Vec<(Revision, Option<KeyValue>)> {
         let left = |revision: u64| self.at(Revision(revision)).get(key).cloned();
-        (1..=newest.0)
+        let compacted = view.compacted_revision();
+        let changed = (compacted.0 + 1..=view.revision().0)
             .rev()
             .filter(|revision| left(*revision) != left(*revision - 1))
-            .map(|revision| (Revision(revision), left(revision)))
-            .collect()
+            .map(|revision| (Revision(revision), left(revision)));
+        let oldest = left(compacted.0).map(|pair| (pair.mod_revision, Some(pair)));
+        changed.chain(oldest).collect()
     }
 }
 
@@ -104,6 +106,10 @@ enum Step {
     Checkpoint,
     /// Keeps a view of now, to be read at the end.
     Hold,
+    /// Forgets what is older than a revision that is there.
+    Compact(prop::sample::Index),
+    /// Takes away what so many revisions superseded.
+    Sweep(u64),
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -114,6 +120,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Freeze),
         1 => Just(Step::Checkpoint),
         1 => Just(Step::Hold),
+        1 => any::<prop::sample::Index>().prop_map(Step::Compact),
+        1 => (1_u64..30).prop_map(Step::Sweep),
     ]
 }
 
@@ -167,6 +175,11 @@ async fn play(replica: &mut Replica, model: &mut Model, steps: &[Step]) -> Vec<V
                 replica.checkpoint().await;
             }
             Step::Hold => held.push(replica.reader().view()),
+            Step::Compact(upto) => {
+                let upto = Revision(upto.index(model.0.len()) as u64);
+                replica.apply(&[anyone(Op::Compact { upto })]);
+            }
+            Step::Sweep(limit) => drop(replica.apply(&[anyone(Op::Sweep { limit: *limit })])),
         }
     }
     held.push(replica.reader().view());
@@ -174,7 +187,8 @@ async fn play(replica: &mut Replica, model: &mut Model, steps: &[Step]) -> Vec<V
 }
 
 fn check(view: &View, model: &Model, (range, at, reverse, limit): &Question) {
-    let at = Revision(at.index(view.revision().0 as usize + 1) as u64);
+    let (oldest, newest) = (view.compacted_revision().0, view.revision().0);
+    let at = Revision(oldest + at.index((newest - oldest) as usize + 1) as u64);
     let expected = model.page(range, at, *reverse);
     let all = view.page_at(range, at, *reverse, usize::MAX, usize::MAX).unwrap();
     assert_eq!(all, expected, "{range:?} at {at}, reverse: {reverse}");
@@ -194,7 +208,7 @@ fn check_history(view: &View, model: &Model, below: prop::sample::Index) {
     for key in KEYS {
         let read =
             |below| view.history(key, below).unwrap().map(Result::unwrap).collect::<Vec<_>>();
-        let expected = model.history(key, view.revision());
+        let expected = model.history(key, view);
         assert_eq!(read(None), expected, "{key:?}");
         let older: Vec<_> = expected.into_iter().filter(|(made, _)| *made < below).collect();
         assert_eq!(read(Some(below)), older, "{key:?} below {below}");
@@ -207,7 +221,7 @@ proptest! {
     })]
 
     #[test]
-    fn every_revision_reads_as_it_was_in_both_directions(
+    fn every_kept_revision_reads_as_it_was_in_both_directions(
         steps in vec(any_step(), 1..40),
         questions in vec(any_question(), 12),
         below in any::<prop::sample::Index>(),

@@ -1,49 +1,10 @@
-//! Every JSON shape that crosses the wire, and nothing else.
-//!
-//! Names and order of the fields are the contract; `tests/fixtures` holds each shape as documented.
-//! Shapes borrow from what they show, so that an answer is encoded once, into the buffer that is sent.
+//! What shows the cluster, and what changes it.
 
+use super::{VERSION, is_object};
 use axon_core::status;
 use axon_core::types::{LogIndex, Member, NodeId, Revision};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
-use std::borrow::Cow;
 use std::fmt;
-
-/// The version that this server reports.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// Encodes `shape` into one buffer.
-#[must_use]
-pub fn encode(shape: &impl Serialize) -> Bytes {
-    let mut buffer = Vec::with_capacity(128);
-    serde_json::to_writer(&mut buffer, shape)
-        .expect("the shapes have text as keys, and a buffer takes every byte");
-    Bytes::from(buffer)
-}
-
-/// The body of `PUT /kv/{key}`. Other members are ignored.
-#[derive(Debug, Deserialize)]
-pub struct PutRequest<'a> {
-    /// The value, borrowed from the body unless it has escapes.
-    #[serde(borrow)]
-    pub value: Cow<'a, str>,
-}
-
-impl<'a> PutRequest<'a> {
-    /// Parses a body.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong with it.
-    pub fn parse(body: &'a [u8]) -> Result<Self, String> {
-        let parsed = if is_object(body) {
-            serde_json::from_slice(body).map_err(|error| error.to_string())
-        } else {
-            Err("it is not a JSON object".into())
-        };
-        parsed.map_err(|reason| format!(r#"the body must be {{"value":"..."}}: {reason}"#))
-    }
-}
 
 /// The body of `POST /v1/leader/transfer`; an empty body is the same as `{}`.
 #[derive(Debug, Default, Deserialize)]
@@ -69,53 +30,6 @@ impl TransferRequest {
         serde_json::from_slice(body)
             .map_err(|error| format!(r#"the body must be {{"to":ID}}, or empty: {error}"#))
     }
-}
-
-/// Reports whether `body` can only be a JSON object: serde takes an array for a struct as well, which
-/// is no part of the contract.
-fn is_object(body: &[u8]) -> bool {
-    body.trim_ascii_start().first() == Some(&b'{')
-}
-
-/// `{"status":"success", ...}`
-#[derive(Debug, Serialize)]
-pub struct Success {
-    status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<Revision>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    leader: Option<NodeId>,
-}
-
-impl Success {
-    /// Success, and no more to say.
-    pub const PLAIN: Self = Self { status: "success", revision: None, leader: None };
-
-    /// A write that made `revision`.
-    pub const fn written(revision: Revision) -> Self {
-        Self { revision: Some(revision), ..Self::PLAIN }
-    }
-
-    /// A transfer that made `leader` the leader.
-    pub const fn transferred(leader: NodeId) -> Self {
-        Self { leader: Some(leader), ..Self::PLAIN }
-    }
-}
-
-/// The answer to `GET /kv/{key}`.
-#[derive(Debug, Serialize)]
-pub struct Pair<'a> {
-    /// The key.
-    pub key: &'a str,
-    /// The value.
-    pub value: &'a str,
-}
-
-/// Appends one member of the flat object that answers `GET /kv`.
-pub fn append_member(object: &mut Vec<u8>, key: &str, value: &str) {
-    serde_json::to_writer(&mut *object, key).expect("a buffer takes every text");
-    object.push(b':');
-    serde_json::to_writer(&mut *object, value).expect("a buffer takes every text");
 }
 
 /// The answer to `GET /v1/status`.
@@ -250,27 +164,6 @@ pub struct Version {
     pub vocabulary: u16,
 }
 
-/// Every error (RFC 9457, with members of our own).
-#[derive(Debug, Serialize)]
-pub struct Problem<'a> {
-    /// Always `about:blank`: `code` is what programs look at.
-    pub r#type: &'static str,
-    /// What `code` means, for people.
-    pub title: &'a str,
-    /// The HTTP status.
-    pub status: u16,
-    /// What happened, in a sentence.
-    pub error: &'a str,
-    /// What happened, for programs.
-    pub code: &'a str,
-    /// Whether the same request may succeed later.
-    pub retryable: bool,
-    /// Whether a write may have happened: `not_applied` or `unknown`.
-    pub outcome: &'a str,
-    /// Figures and names that belong to `code`.
-    pub details: &'a serde_json::Map<String, serde_json::Value>,
-}
-
 fn shown<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
@@ -279,6 +172,8 @@ fn shown<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::O
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::wire::encode;
+    use crate::wire::tests::reads;
     use axon_core::status::{Membership, RaftState};
     use axon_core::types::ClusterId;
     use std::time::Duration;
@@ -290,11 +185,6 @@ mod tests {
             peer_address: "127.0.0.1:9001".into(),
             vocabulary: 1,
         }
-    }
-
-    #[track_caller]
-    fn reads(shape: &impl Serialize, fixture: &str) {
-        assert_eq!(String::from_utf8(encode(shape).to_vec()).unwrap(), fixture.trim_end());
     }
 
     #[test]
@@ -319,7 +209,7 @@ mod tests {
             sync_p99: Duration::ZERO,
             halted: None,
         };
-        reads(&Status::from(&status), include_str!("../tests/fixtures/status.json"));
+        reads(&Status::from(&status), include_str!("../../tests/fixtures/status.json"));
     }
 
     #[test]
@@ -334,7 +224,7 @@ mod tests {
             applied_index: Some(LogIndex(40)),
             last_contact: None,
         }];
-        reads(&Members::from(&members[..]), include_str!("../tests/fixtures/members.json"));
+        reads(&Members::from(&members[..]), include_str!("../../tests/fixtures/members.json"));
         members[0].version = None;
         members[0].applied_index = None;
         let unheard = String::from_utf8(encode(&Members::from(&members[..])).to_vec()).unwrap();
@@ -342,23 +232,8 @@ mod tests {
     }
 
     #[test]
-    fn the_answers_of_the_simple_doors_read_as_documented() {
-        reads(&Success::written(Revision(7)), r#"{"status":"success","revision":7}"#);
-        reads(&Success::PLAIN, r#"{"status":"success"}"#);
-        reads(&Success::transferred(NodeId(2)), r#"{"status":"success","leader":2}"#);
-        reads(&Pair { key: "a/\"", value: "" }, r#"{"key":"a/\"","value":""}"#);
+    fn health_reads_as_documented() {
         reads(&Health { status: "ok", checks: Vec::new() }, r#"{"status":"ok"}"#);
-        let mut object = Vec::new();
-        append_member(&mut object, "k\n", "v");
-        assert_eq!(object, br#""k\n":"v""#);
-    }
-
-    #[test]
-    fn a_value_is_borrowed_unless_it_has_escapes() {
-        let plain = PutRequest::parse(br#" {"value":"v", "more":[1]} "#).unwrap();
-        assert!(matches!(plain.value, Cow::Borrowed("v")));
-        let escaped = PutRequest::parse(br#"{"value":"\u0061"}"#).unwrap();
-        assert!(matches!(escaped.value, Cow::Owned(text) if text == "a"));
     }
 
     #[test]

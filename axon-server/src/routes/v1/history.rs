@@ -1,0 +1,92 @@
+//! What became of one key: the versions that the history still has.
+
+use super::{Freshness, HISTORIES, owned};
+use crate::app::Shared;
+use crate::key;
+use crate::params::Params;
+use crate::problem::Problem;
+use crate::routes::{check_key, json};
+use crate::wire::{self, kv};
+use axon_core::store::{KeyVersion, PAGE_BYTES_MAX, Snapshot};
+use axon_core::types::Revision;
+use axon_core::{Error, runtime};
+use axum::body::Body;
+use axum::http::{Method, Request, Response};
+use bytes::Bytes;
+use hyper::body::Incoming;
+
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 1000;
+/// Versions read at once: the first that are too many bytes are at most so many.
+const STEP: usize = 8;
+
+/// What `GET /v1/history/{key}` is asked.
+#[derive(Debug)]
+struct HistoryParams {
+    /// The most versions that are told: 1 to 1,000, default 100. Fewer are when they are large.
+    limit: usize,
+    /// Tells versions older than this revision: `next` of the page before.
+    before: Option<Revision>,
+    freshness: Freshness,
+}
+
+impl HistoryParams {
+    fn parse(query: Option<&str>) -> Result<Self, Problem> {
+        let mut params = Params::parse(query)?;
+        let asked = Self {
+            limit: params.count("limit", LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT),
+            before: params.revision("before")?,
+            freshness: Freshness::of_now(&mut params)?,
+        };
+        params.finish()?;
+        Ok(asked)
+    }
+}
+
+/// `GET, HEAD /v1/history/{key}`
+pub(super) async fn answer(
+    shared: &Shared,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    let key = owned(key::bytes(&request.uri().path()[HISTORIES.len()..])?);
+    check_key(shared, &key)?;
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(Problem::method_not_allowed("GET, HEAD"));
+    }
+    let asked = HistoryParams::parse(request.uri().query())?;
+    let room = shared.pages.take().await?;
+    let snapshot = asked.freshness.snapshot(shared).await?;
+    let (revision, applied_index) = (snapshot.revision(), snapshot.applied_index());
+    let document = runtime::blocking(move || read(&snapshot, &key, asked.before, asked.limit));
+    let response = room.hold(json(document.await?));
+    Ok(asked.freshness.told(revision, applied_index, response))
+}
+
+/// Reads versions until there are `limit` of them, or too many bytes.
+fn read(
+    snapshot: &Snapshot,
+    key: &Bytes,
+    before: Option<Revision>,
+    limit: usize,
+) -> Result<Bytes, Error> {
+    let mut below = before;
+    let mut versions: Vec<KeyVersion> = Vec::new();
+    let mut bytes = 0;
+    while versions.len() < limit && bytes < PAGE_BYTES_MAX {
+        let step = STEP.min(limit - versions.len());
+        let read = snapshot.history(key, below, step)?;
+        let Some(last) = read.last() else {
+            below = None;
+            break;
+        };
+        below = Some(last.revision);
+        let values = read.iter().filter_map(|version| version.pair.as_ref());
+        bytes += values.map(|pair| pair.key.len() + pair.value.len()).sum::<usize>();
+        versions.extend(read);
+    }
+    if below.is_some() && snapshot.history(key, below, 1)?.is_empty() {
+        below = None;
+    }
+    let versions = versions.iter().map(|version| kv::Version::new(key, version));
+    Ok(wire::encode(&kv::History { versions: versions.collect(), next: below }))
+}

@@ -1,0 +1,568 @@
+//! Transactions: what `POST /v1/txn` takes and answers.
+//!
+//! A request is read strictly, into core's own vocabulary: a member that is not known, is missing or
+//! has the wrong kind is an error that names its place, as in `success[1].put.key`. A list is read
+//! only as far as a transaction may go, and one further, by which core sees that it is too long: a
+//! body of brackets does not become a hundred times its size in memory.
+
+use super::kv::Envelope;
+use super::text::{Encoding, decode};
+use crate::key;
+use axon_core::store::{OpResult, TxnResult};
+use axon_core::txn::{self, OPERATIONS_MAX, Relation, Target, Txn};
+use axon_core::types::{KeyRange, Revision};
+use bytes::Bytes;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_path_to_error::{Path, Segment};
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// What is wrong with a transaction as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Where, as in `success[1].put`; `.` is the body itself.
+    pub place: String,
+    /// What.
+    pub reason: String,
+    /// Whether it lies in a compare.
+    pub in_compare: bool,
+}
+
+/// Reads the body of `POST /v1/txn`.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn parse(body: &[u8]) -> Result<Txn, Fault> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let parsed: Result<Strict<TxnRequest>, _> = serde_path_to_error::deserialize(&mut json);
+    let txn = parsed.map_err(|error| Fault {
+        place: error.path().to_string(),
+        reason: error.inner().to_string(),
+        in_compare: error.inner().is_data() && lies_in_compare(error.path()),
+    })?;
+    let outside = |error: serde_json::Error| Fault {
+        place: ".".into(),
+        reason: error.to_string(),
+        in_compare: false,
+    };
+    json.end().map_err(outside)?;
+    Ok(txn.0)
+}
+
+/// Reports whether `path` leads through the `compare` of a transaction, and not a member of an
+/// operation that happens to be called so.
+fn lies_in_compare(path: &Path) -> bool {
+    let mut of_txn = true;
+    path.iter().any(|segment| {
+        let found = of_txn && matches!(segment, Segment::Map { key } if key == "compare");
+        of_txn = matches!(segment, Segment::Enum { variant } if variant == "txn");
+        found
+    })
+}
+
+/// A JSON object that means a `T::Meaning`.
+trait Shape {
+    type Meaning;
+
+    fn meaning(self) -> Result<Self::Meaning, String>;
+}
+
+/// The meaning of a `T` that was written as an object: serde alone takes an array for it as well.
+struct Strict<T: Shape>(T::Meaning);
+
+impl<'de, T: Shape + Deserialize<'de>> Deserialize<'de> for Strict<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object<T>(PhantomData<T>);
+
+        impl<'de, T: Shape + Deserialize<'de>> Visitor<'de> for Object<T> {
+            type Value = Strict<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Strict<T>, A::Error> {
+                let shape = T::deserialize(MapAccessDeserializer::new(map))?;
+                shape.meaning().map(Strict).map_err(A::Error::custom)
+            }
+        }
+
+        deserializer.deserialize_map(Object(PhantomData))
+    }
+}
+
+/// The beginning of a list: enough of it to see that it is too long.
+struct List<T>(Vec<T>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+            type Value = List<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<T>, A::Error> {
+                let mut items = Vec::new();
+                while items.len() <= OPERATIONS_MAX {
+                    let Some(item) = list.next_element()? else { return Ok(List(items)) };
+                    items.push(item);
+                }
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(List(items))
+            }
+        }
+
+        deserializer.deserialize_seq(Items(PhantomData))
+    }
+}
+
+/// The body of `POST /v1/txn`, and a transaction inside another one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TxnRequest {
+    /// What must hold; all of it. Nothing: it holds.
+    #[serde(default)]
+    compare: List<Strict<CompareRequest>>,
+    /// What is done then, in this order.
+    #[serde(default)]
+    success: List<OpRequest>,
+    /// What is done otherwise, in this order.
+    #[serde(default)]
+    failure: List<OpRequest>,
+}
+
+impl Shape for TxnRequest {
+    type Meaning = Txn;
+
+    fn meaning(self) -> Result<Txn, String> {
+        let ops = |list: List<OpRequest>| list.0.into_iter().map(txn::Op::from).collect();
+        Ok(Txn {
+            when: self.compare.0.into_iter().map(|compare| compare.0).collect(),
+            then: ops(self.success),
+            or_else: ops(self.failure),
+        })
+    }
+}
+
+/// A condition on one key. The member that is called like `target` holds what it is compared with.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CompareRequest {
+    /// The key.
+    key: String,
+    /// How `key` is written.
+    key_encoding: Option<Encoding>,
+    /// What of the key is compared.
+    target: TargetRequest,
+    /// How it must stand to what it is compared with.
+    op: RelationRequest,
+    /// The key's version; 0: absent.
+    version: Option<u64>,
+    /// The revision that created the key; 0: absent.
+    create_revision: Option<Revision>,
+    /// The revision of the key's last change; 0: absent.
+    mod_revision: Option<Revision>,
+    /// The key's value. A compare of an absent key's value never holds.
+    value: Option<String>,
+    /// How `value` is written.
+    encoding: Option<Encoding>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum TargetRequest {
+    Version,
+    CreateRevision,
+    ModRevision,
+    Value,
+}
+
+#[derive(Deserialize)]
+enum RelationRequest {
+    #[serde(rename = "=")]
+    Equal,
+    #[serde(rename = "!=")]
+    NotEqual,
+    #[serde(rename = "<")]
+    Less,
+    #[serde(rename = ">")]
+    Greater,
+}
+
+impl Shape for CompareRequest {
+    type Meaning = txn::Compare;
+
+    fn meaning(self) -> Result<txn::Compare, String> {
+        let given = [
+            (TargetRequest::Version, "version", self.version.is_some()),
+            (TargetRequest::CreateRevision, "create_revision", self.create_revision.is_some()),
+            (TargetRequest::ModRevision, "mod_revision", self.mod_revision.is_some()),
+            (TargetRequest::Value, "value", self.value.is_some()),
+        ];
+        for (target, name, is_given) in given {
+            match (target == self.target, is_given) {
+                (true, false) => return Err(format!("target `{name}` needs the member `{name}`")),
+                (false, true) => return Err(format!("`{name}` is not what `target` says")),
+                _ => {}
+            }
+        }
+        if self.encoding.is_some() && self.value.is_none() {
+            return Err("`encoding` is said of a `value`, and there is none".into());
+        }
+        let absent = || String::from("nothing to compare with");
+        let target = match self.target {
+            TargetRequest::Version => Target::Version(self.version.ok_or_else(absent)?),
+            TargetRequest::CreateRevision => {
+                Target::CreateRevision(self.create_revision.ok_or_else(absent)?)
+            }
+            TargetRequest::ModRevision => {
+                Target::ModRevision(self.mod_revision.ok_or_else(absent)?)
+            }
+            TargetRequest::Value => {
+                let value = self.value.ok_or_else(absent)?;
+                Target::Value(decode("value", value.into(), self.encoding)?)
+            }
+        };
+        let relation = match self.op {
+            RelationRequest::Equal => Relation::Equal,
+            RelationRequest::NotEqual => Relation::NotEqual,
+            RelationRequest::Less => Relation::Less,
+            RelationRequest::Greater => Relation::Greater,
+        };
+        let key = decode("key", self.key.into(), self.key_encoding)?;
+        Ok(txn::Compare { key, target, relation })
+    }
+}
+
+/// An operation: an object with one member, which says what to do.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OpRequest {
+    Get(Strict<KeyRequest>),
+    Put(Strict<PairRequest>),
+    Delete(Strict<KeyRequest>),
+    DeleteRange(Strict<RangeRequest>),
+    Txn(Strict<TxnRequest>),
+}
+
+impl From<OpRequest> for txn::Op {
+    fn from(request: OpRequest) -> Self {
+        match request {
+            OpRequest::Get(Strict(key)) => Self::get(key),
+            OpRequest::Put(Strict((key, value))) => Self::put(key, value),
+            OpRequest::Delete(Strict(key)) => Self::delete(key),
+            OpRequest::DeleteRange(Strict(range)) => Self::delete_range(range),
+            OpRequest::Txn(Strict(txn)) => Self::txn(txn),
+        }
+    }
+}
+
+/// A key.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyRequest {
+    /// The key.
+    key: String,
+    /// How `key` is written.
+    key_encoding: Option<Encoding>,
+}
+
+impl Shape for KeyRequest {
+    type Meaning = Bytes;
+
+    fn meaning(self) -> Result<Bytes, String> {
+        decode("key", self.key.into(), self.key_encoding)
+    }
+}
+
+/// A key and a value for it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PairRequest {
+    /// The key.
+    key: String,
+    /// How `key` is written.
+    key_encoding: Option<Encoding>,
+    /// The value.
+    value: String,
+    /// How `value` is written.
+    encoding: Option<Encoding>,
+}
+
+impl Shape for PairRequest {
+    type Meaning = (Bytes, Bytes);
+
+    fn meaning(self) -> Result<(Bytes, Bytes), String> {
+        let key = decode("key", self.key.into(), self.key_encoding)?;
+        Ok((key, decode("value", self.value.into(), self.encoding)?))
+    }
+}
+
+/// The keys that begin with `prefix`, or those from `start` to before `end`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RangeRequest {
+    /// What they begin with.
+    prefix: Option<String>,
+    /// The first of them.
+    start: Option<String>,
+    /// What they come before.
+    end: Option<String>,
+    /// How `prefix`, `start` and `end` are written.
+    key_encoding: Option<Encoding>,
+}
+
+impl Shape for RangeRequest {
+    type Meaning = KeyRange;
+
+    fn meaning(self) -> Result<KeyRange, String> {
+        let encoding = self.key_encoding;
+        let decoded = |name, text: Option<String>| {
+            text.map(|text| decode(name, Cow::Owned(text), encoding)).transpose()
+        };
+        let (prefix, start) = (decoded("prefix", self.prefix)?, decoded("start", self.start)?);
+        let range = key::range(prefix, start, decoded("end", self.end)?);
+        let range = range.map_err(|error| error.to_string())?;
+        if range == KeyRange::all() {
+            return Err("a transaction does not remove every key there is; \
+                 DELETE /v1/kv?confirm=all does"
+                .into());
+        }
+        Ok(range)
+    }
+}
+
+/// The answer to `POST /v1/txn`.
+#[derive(Debug, Serialize)]
+pub struct TxnAnswer<'a> {
+    succeeded: bool,
+    revision: Revision,
+    results: Vec<OpAnswer<'a>>,
+}
+
+/// What one operation did: an object with one member, which is called like the operation.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum OpAnswer<'a> {
+    Get { kv: Option<Envelope<'a>> },
+    Put { mod_revision: Revision, version: u64 },
+    Delete { deleted: u64 },
+    DeleteRange { deleted: u64 },
+    Txn { succeeded: bool, results: Vec<OpAnswer<'a>> },
+}
+
+impl<'a> From<&'a TxnResult> for TxnAnswer<'a> {
+    fn from(result: &'a TxnResult) -> Self {
+        let TxnResult { succeeded, revision, results } = result;
+        let (succeeded, revision) = (*succeeded, *revision);
+        Self { succeeded, revision, results: answers(results, revision) }
+    }
+}
+
+fn answers(results: &[OpResult], mod_revision: Revision) -> Vec<OpAnswer<'_>> {
+    results.iter().map(|result| answer(result, mod_revision)).collect()
+}
+
+fn answer(result: &OpResult, mod_revision: Revision) -> OpAnswer<'_> {
+    match *result {
+        OpResult::Get(ref found) => OpAnswer::Get { kv: found.as_ref().map(Envelope::new) },
+        OpResult::Put { version, .. } => OpAnswer::Put { mod_revision, version },
+        OpResult::Delete { existed } => OpAnswer::Delete { deleted: existed.into() },
+        OpResult::DeleteRange { deleted } => OpAnswer::DeleteRange { deleted },
+        OpResult::Txn { succeeded, ref results } => {
+            OpAnswer::Txn { succeeded, results: answers(results, mod_revision) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::wire::tests::reads;
+    use axon_core::txn::{Compare, Op};
+    use axon_core::types::KeyValue;
+    use proptest::prelude::*;
+
+    fn fault(body: &str) -> Fault {
+        parse(body.as_bytes()).expect_err(body)
+    }
+
+    #[test]
+    fn a_request_is_read_as_documented() {
+        let txn = parse(include_bytes!("../../tests/fixtures/txn_request.json")).unwrap();
+        let expected = Txn {
+            when: vec![Compare::absent("t1")],
+            then: vec![
+                Op::put("t1", "1"),
+                Op::delete("t2"),
+                Op::delete_range(KeyRange::prefix("tmp/")),
+            ],
+            or_else: vec![Op::get("t1")],
+        };
+        assert_eq!(txn, expected);
+        assert_eq!(parse(b"{}"), Ok(Txn::default()));
+    }
+
+    #[test]
+    fn every_target_relation_and_encoding_is_understood() {
+        let body = r#"{"compare":[
+            {"key":"a","target":"version","op":">","version":1},
+            {"key":"a","target":"create_revision","op":"<","create_revision":2},
+            {"key":"a","target":"mod_revision","op":"!=","mod_revision":3},
+            {"key":"/w==","key_encoding":"base64","target":"value","op":"=","value":"AP8=","encoding":"base64"}],
+          "success":[{"txn":{"failure":[
+            {"put":{"key":"/w==","key_encoding":"base64","value":"AA==","encoding":"base64"}},
+            {"delete_range":{"start":"YQ==","end":"/w==","key_encoding":"base64"}}]}}]}"#;
+        let txn = parse(body.as_bytes()).unwrap();
+        let when = [
+            Compare::version("a", Relation::Greater, 1),
+            Compare::create_revision("a", Relation::Less, Revision(2)),
+            Compare::mod_revision("a", Relation::NotEqual, Revision(3)),
+            Compare::value(&b"\xff"[..], Relation::Equal, &b"\x00\xff"[..]),
+        ];
+        assert_eq!(txn.when, when);
+        let [Op::Txn(inner)] = &txn.then[..] else { panic!("{txn:?}") };
+        assert_eq!(inner.or_else[0], Op::put(&b"\xff"[..], &b"\0"[..]));
+        let Op::DeleteRange { range } = &inner.or_else[1] else { panic!("{inner:?}") };
+        assert!(range.contains(b"a") && range.contains(b"b") && !range.contains(b"\xff"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        let cases = [
+            ("[]", ".", "an object"),
+            ("", ".", "EOF"),
+            ("{} {}", ".", "trailing"),
+            (r#"{"then":[]}"#, "then", "unknown field"),
+            (r#"{"success":{}}"#, "success", "a list"),
+            (r#"{"success":[["put"]]}"#, "success[0]", "expected"),
+            (r#"{"success":[{"put":{"key":"a"}}]}"#, "success[0].put", "missing field `value`"),
+            (r#"{"success":[{"put":["a","b"]}]}"#, "success[0].put", "an object"),
+            (r#"{"success":[{"put":{"key":1,"value":""}}]}"#, "success[0].put.key", "a string"),
+            (r#"{"success":[{"get":{"key":"a","x":1}}]}"#, "success[0].get.x", "unknown field"),
+            (r#"{"success":[{"get":{"key":"a"},"put":{}}]}"#, "success[0]", ""),
+            (r#"{"failure":[{"get":{"key":"a"}},{"pop":{}}]}"#, "failure[1]", "variant `pop`"),
+            (r#"{"success":[{"txn":{"failure":[{}]}}]}"#, "success[0].txn.failure[0]", ""),
+            (r#"{"success":[{"txn":[]}]}"#, "success[0].txn", "an object"),
+            (
+                r#"{"success":[{"get":{"key":"a","key_encoding":"hex"}}]}"#,
+                "success[0].get.key_encoding",
+                "`base64`",
+            ),
+            (
+                r#"{"success":[{"get":{"key":"*","key_encoding":"base64"}}]}"#,
+                "success[0].get",
+                "`key` is not base64",
+            ),
+            (r#"{"success":[{"delete_range":{}}]}"#, "success[0].delete_range", "every key"),
+            (r#"{"success":[{"delete_range":{"prefix":""}}]}"#, "success[0].delete_range", "every"),
+            (
+                r#"{"success":[{"delete_range":{"prefix":"a","start":"b"}}]}"#,
+                "success[0].delete_range",
+                "`prefix`",
+            ),
+            (
+                r#"{"success":[{"delete_range":{"start":"b","end":"a"}}]}"#,
+                "success[0].delete_range",
+                "`end`",
+            ),
+        ];
+        for (body, place, reason) in cases {
+            let fault = fault(body);
+            assert_eq!(fault.place, place, "{body}: {fault:?}");
+            assert!(fault.reason.contains(reason), "{body}: {fault:?}");
+            assert!(!fault.in_compare, "{body}: {fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_compare_is_told_apart() {
+        let compares = [
+            r#"{"key":"a","target":"version","op":"="}"#,
+            r#"{"key":"a","target":"version","op":"=","mod_revision":1}"#,
+            r#"{"key":"a","target":"version","op":"=","version":1,"value":"x"}"#,
+            r#"{"key":"a","target":"version","op":"=","version":1,"encoding":"base64"}"#,
+            r#"{"key":"a","target":"version","op":"==","version":1}"#,
+            r#"{"key":"a","target":"lease","op":"=","version":1}"#,
+            r#"{"key":"a","target":"version","op":"=","version":-1}"#,
+            r#"{"key":"a","target":"version","op":"=","version":"1"}"#,
+            r#"{"key":"a","target":"value","op":"=","value":"*","encoding":"base64"}"#,
+            r#"{"target":"version","op":"=","version":1}"#,
+            r#"["a"]"#,
+            "1",
+        ];
+        for compare in compares {
+            let top = fault(&format!(r#"{{"compare":[{compare}]}}"#));
+            assert!(top.in_compare && top.place.starts_with("compare[0]"), "{compare}: {top:?}");
+            let inner = fault(&format!(r#"{{"failure":[{{"txn":{{"compare":[{compare}]}}}}]}}"#));
+            let place = "failure[0].txn.compare[0]";
+            assert!(inner.in_compare && inner.place.starts_with(place), "{compare}: {inner:?}");
+        }
+        assert!(fault(r#"{"compare":7}"#).in_compare);
+        let elsewhere = fault(r#"{"success":[{"get":{"key":"a","compare":[1]}}]}"#);
+        assert!(!elsewhere.in_compare, "{elsewhere:?}");
+        assert!(!fault(r#"{"compare":[{"#).in_compare, "broken JSON is broken JSON");
+    }
+
+    #[test]
+    fn a_list_is_read_one_further_than_it_may_go() {
+        let body = format!(r#"{{"success":[{}1]}}"#, r#"{"get":{"key":"a"}},"#.repeat(5000));
+        assert_eq!(parse(body.as_bytes()).unwrap().then.len(), OPERATIONS_MAX + 1);
+        let nested = format!("{}{}", r#"{"success":[{"txn":"#.repeat(1000), "}]}".repeat(1000));
+        assert!(fault(&nested).reason.contains("recursion"), "a bounded depth");
+    }
+
+    #[test]
+    fn the_answers_read_as_documented() {
+        let revision = Revision(18);
+        let results = vec![
+            OpResult::Put { version: 1, previous: None },
+            OpResult::Delete { existed: false },
+            OpResult::DeleteRange { deleted: 3 },
+        ];
+        let result = TxnResult { succeeded: true, revision, results };
+        reads(&TxnAnswer::from(&result), include_str!("../../tests/fixtures/txn_answer.json"));
+        let pair = KeyValue {
+            key: Bytes::from("a"),
+            value: Bytes::from(".."),
+            create_revision: Revision(3),
+            mod_revision: Revision(17),
+            version: 4,
+        };
+        let results = vec![
+            OpResult::Get(Some(pair)),
+            OpResult::Get(None),
+            OpResult::Txn { succeeded: true, results: vec![] },
+        ];
+        let result = TxnResult { succeeded: false, revision: Revision(17), results };
+        reads(&TxnAnswer::from(&result), include_str!("../../tests/fixtures/txn_failure.json"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_transaction_or_a_fault(body in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = parse(&body);
+        }
+
+        #[test]
+        fn hostile_json_never_panics(
+            body in r#"(\{"(compare|success|txn)":\[|\{"(put|get|delete_range)":\{|"key":"a"|[\]\}:,0-9]){0,20}"#
+        ) {
+            let _ = parse(body.as_bytes());
+        }
+    }
+}
