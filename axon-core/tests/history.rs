@@ -58,7 +58,7 @@ impl Replicas {
                 ..Config::default()
             };
             let transport = Arc::new(network.transport(&format!("n{number}")));
-            let starting = Cluster::start_with(config, Some(transport));
+            let starting = Cluster::builder().config(config).transport(transport).start();
             let replica = simulation::on_node(number, starting).await.unwrap();
             replicas.0.insert(number, replica);
             until("it votes", || {
