@@ -24,16 +24,20 @@ struct World {
     cluster: Vec<Cluster>,
 }
 
-/// Plays `story` from a seed.
-fn simulate<F: Future<Output = ()>>(seed: u64, story: impl FnOnce(World) -> F) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.unwrap().block_on(async {
-        simulation::begin(seed);
-        let world = World::make().await;
-        story(world).await;
-        simulation::end();
-    });
+/// Plays `story` from a seed, or from as many as `SEEDS` says.
+fn simulate<F: Future<Output = ()>>(first: u64, story: impl Fn(World) -> F) {
+    let seeds = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(1);
+    for seed in first..first + seeds {
+        println!("seed {seed}");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.unwrap().block_on(async {
+            simulation::begin(seed);
+            let world = World::make().await;
+            story(world).await;
+            simulation::end();
+        });
+    }
 }
 
 async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {

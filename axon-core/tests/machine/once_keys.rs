@@ -142,6 +142,21 @@ fn a_key_is_for_writes_of_data_and_a_refused_one_is_free_again() {
     assert!(matches!(outcome, Outcome::Put { .. }));
 }
 
+/// Both rows of a key, as they were first written.
+#[test]
+fn a_key_has_the_layout_that_it_was_given() {
+    let mut replica = Replica { stamp: 5, ..Replica::default() };
+    replica.apply(None, once("key", 7, put(b"k", b"v")));
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let rows = replica.session_rows().map(|((_, key), row)| (hex(key), hex(row)));
+    // Format and key; format, fingerprint, number, cluster time, and a put at revision 1.
+    let expected = [
+        ("fe0000000000000000", "016b6579"),
+        ("ff6b6579", "01000000000000000000000000000000070005020100"),
+    ];
+    assert_eq!(rows.collect::<Vec<_>>(), expected.map(|(key, row)| (key.into(), row.into())));
+}
+
 #[test]
 fn a_session_and_a_key_go_together() {
     let mut replica = Replica::default();
