@@ -21,7 +21,17 @@ use model::Model;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::ops::Bound;
+
+/// Bytes as pinned layouts are written down.
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        write!(text, "{byte:02x}").unwrap();
+    }
+    text
+}
 
 type Map = BTreeMap<(Space, Bytes), Bytes>;
 

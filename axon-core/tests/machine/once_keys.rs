@@ -1,7 +1,7 @@
 //! Idempotency keys.
 
 use super::commands::any_write;
-use super::{Replica, put, request};
+use super::{Replica, hex, put, request};
 use axon_core::command::{Op, OpOutcome, Outcome, TxnOutcome};
 use axon_core::machine::once::{KEPT_FOR, KEY_BYTES_MAX, KEYS_MAX};
 use axon_core::txn::{Op as TxnOp, Txn};
@@ -147,7 +147,6 @@ fn a_key_is_for_writes_of_data_and_a_refused_one_is_free_again() {
 fn a_key_has_the_layout_that_it_was_given() {
     let mut replica = Replica { stamp: 5, ..Replica::default() };
     replica.apply(None, once("key", 7, put(b"k", b"v")));
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let rows = replica.session_rows().map(|((_, key), row)| (hex(key), hex(row)));
     // Format and key; format, fingerprint, number, cluster time, and a put at revision 1.
     let expected = [

@@ -2,7 +2,7 @@
 
 use super::commands::{any_command, any_txn, any_write};
 use super::model::Model;
-use super::{Replica, history_key, put, request};
+use super::{Replica, hex, history_key, put, request};
 use axon_core::codec;
 use axon_core::command::{Op, OpOutcome, Outcome, TxnOutcome};
 use axon_core::machine::rows;
@@ -16,7 +16,6 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::ops::Bound;
 
 /// Every way through `txn`: what is done on it, transactions taken apart.
@@ -325,13 +324,6 @@ fn kept_outcomes_have_the_layout_that_they_were_given() {
     replica.apply(request(session, 3, 1), Op::Txn(nested(DEPTH_MAX + 1)));
     replica.end_batch();
     let row = &replica.store.0[&(Space::Sessions, rows::number_key(SessionId(1).0))];
-    let hex = |bytes: &[u8]| {
-        let mut text = String::new();
-        for byte in bytes {
-            write!(text, "{byte:02x}").unwrap();
-        }
-        text
-    };
     let refused = hex(b"more than 8 transactions inside each other");
     // Format, floor, last active; of the transaction: sequence, tag, succeeded, revision, results:
     // got at 0, put of version 1, deleted nothing, deleted none, a transaction without results.
