@@ -5,13 +5,17 @@
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bytes::Bytes;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned, de::Error as _};
+use std::cell::Cell;
 
 /// The version of every encoding made here.
 pub const VERSION: u8 = 1;
 
 /// More than any message that is decoded here may claim to hold.
 const DECODE_BYTES_MAX: usize = 64 << 20;
+
+/// Levels of values inside their own kind: more than any that is valid, less than a stack bears.
+const NESTING_MAX: usize = 32;
 
 /// Why bytes could not be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +72,24 @@ pub fn decode_from<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> 
     Ok(value)
 }
 
+/// Decodes a part that may hold its own kind again, as in `#[serde(deserialize_with)]`. Too many
+/// levels are refused: each costs a few bytes only, and a stack is not under the size limit.
+pub fn nested<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    thread_local!(static LEVEL: Cell<usize> = const { Cell::new(0) });
+    let level = LEVEL.get();
+    if level >= NESTING_MAX {
+        return Err(D::Error::custom("nested too deep"));
+    }
+    LEVEL.set(level + 1);
+    let decoded = T::deserialize(deserializer);
+    LEVEL.set(level);
+    decoded
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -105,6 +127,30 @@ mod tests {
             bytes.extend(tail);
             prop_assert!(decode::<u64>(&bytes).is_err());
         }
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_refused_and_costs_no_stack() {
+        use crate::txn::{Op as TxnOp, Txn};
+        let nested = |levels: usize| {
+            let op = Op::Delete { key: Bytes::new() };
+            let op = (0..levels).fold(op, |op, _| Op::Once {
+                key: Bytes::new(),
+                fingerprint: 0,
+                op: Box::new(op),
+            });
+            encode(&Command { request: None, op })
+        };
+        assert!(decode::<Command>(&nested(NESTING_MAX)).is_ok());
+        assert!(decode::<Command>(&nested(NESTING_MAX + 1)).is_err());
+        assert!(decode::<Command>(&nested(NESTING_MAX)).is_ok(), "the count begins anew");
+        let level = |inner| Txn { then: vec![TxnOp::txn(inner)], ..Txn::default() };
+        let op = Op::Txn((0..=NESTING_MAX).fold(Txn::default(), |inner, _| level(inner)));
+        assert!(decode::<Command>(&encode(&Command { request: None, op })).is_err());
+        // A million levels of `Once` with an empty key.
+        let mut hostile = vec![VERSION, 0];
+        hostile.extend([10, 0, 0].repeat(1 << 20));
+        assert!(decode::<Command>(&hostile).is_err());
     }
 
     #[test]

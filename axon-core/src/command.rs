@@ -63,7 +63,8 @@ pub enum Op {
     DeleteRange {
         /// The keys.
         range: KeyRange,
-        /// How many at most.
+        /// How many at most; at least one and at most [`RANGE_KEYS_MAX`](crate::txn::RANGE_KEYS_MAX)
+        /// whatever it says.
         limit: u64,
     },
     /// Forgets the history up to and with `upto`: reads and watches below it are refused from here
@@ -84,7 +85,8 @@ pub enum Op {
         key: Bytes,
         /// Tells `op` from another one under the same key.
         fingerprint: u128,
-        /// What to do.
+        /// What to do: a put, a delete, a transaction or a step of a range delete.
+        #[serde(deserialize_with = "crate::codec::nested")]
         op: Box<Op>,
     },
 }
@@ -178,13 +180,30 @@ pub struct TxnOutcome {
     pub results: Vec<OpOutcome>,
 }
 
+impl Outcome {
+    /// Counts the bytes of the pairs that it carries.
+    #[must_use]
+    pub fn pair_bytes(&self) -> usize {
+        fn of(results: &[OpOutcome]) -> usize {
+            let bytes = results.iter().map(|result| match result {
+                OpOutcome::Got(Some(pair)) => pair.key.len() + pair.value.len(),
+                OpOutcome::Txn { results, .. } => of(results),
+                _ => 0,
+            });
+            bytes.sum()
+        }
+        if let Self::Txn(done) = self { of(&done.results) } else { 0 }
+    }
+}
+
 /// What one operation of a transaction did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OpOutcome {
     /// The key as it stood then.
     Got(Option<KeyValue>),
     /// The key as it stood then is to be read at this revision: the answer would be too large, or
-    /// this is a repeated one, of which the values were not kept.
+    /// this is a repeated one, of which the values were not kept. It is the transaction's revision
+    /// when the transaction had changed the key by then, and the one before otherwise.
     GotAt(Revision),
     /// The value is stored.
     Put {
@@ -208,6 +227,7 @@ pub enum OpOutcome {
         /// Whether its compares held.
         succeeded: bool,
         /// One for each operation of the branch that was done.
+        #[serde(deserialize_with = "crate::codec::nested")]
         results: Vec<OpOutcome>,
     },
 }

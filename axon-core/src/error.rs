@@ -75,6 +75,20 @@ pub enum Error {
         /// The oldest revision that can be asked for instead.
         oldest: Revision,
     },
+    /// A transaction is done, but what it read cannot be told any more.
+    ///
+    /// Its answer was lost on the way or too large for one message, so that its reads had to be made
+    /// again, and history was compacted in between.
+    #[error(
+        "the transaction was done at revision {revision}, but what it read is compacted: the \
+         oldest revision that can be read is {oldest}"
+    )]
+    ReadsCompacted {
+        /// The store's revision after the transaction.
+        revision: Revision,
+        /// The oldest revision that can be asked for instead.
+        oldest: Revision,
+    },
     /// The revision that was asked for does not exist yet.
     #[error("revision {requested} is in the future: the newest is {newest}")]
     FutureRevision {
@@ -98,6 +112,12 @@ pub enum Error {
     /// The idempotency key was used before, for another request.
     #[error("this idempotency key was used for another request; choose a new one")]
     IdempotencyMismatch,
+    /// The state machine refuses the write as it stands.
+    #[error("refused: {reason}")]
+    Refused {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A member runs an older Axon that does not know this command.
     #[error("{member} runs an older Axon that does not know this command: upgrade it, then retry")]
     UpgradeNeeded {
@@ -177,7 +197,10 @@ impl Error {
             Self::NoLeader { outcome }
             | Self::NoQuorum { outcome, .. }
             | Self::Timeout { outcome, .. } => *outcome,
-            Self::RequestExpired | Self::Halted { .. } | Self::ShutDown => ErrorOutcome::Unknown,
+            Self::RequestExpired
+            | Self::ReadsCompacted { .. }
+            | Self::Halted { .. }
+            | Self::ShutDown => ErrorOutcome::Unknown,
             _ => ErrorOutcome::NotApplied,
         }
     }

@@ -16,8 +16,11 @@ pub mod clock;
 pub mod kv;
 pub mod marks;
 pub mod nodes;
+pub mod once;
+pub mod outcomes;
 pub mod rows;
 pub mod session;
+pub mod txn;
 
 use crate::codec;
 use crate::command::{Command, Op, Outcome};
@@ -28,6 +31,7 @@ use bytes::{Bytes, BytesMut};
 use clock::ClusterClock;
 use marks::Marks;
 use nodes::Joiners;
+use outcomes::Answer;
 use rows::{Reader, put_varint};
 use session::{Admission, Sessions};
 use std::ops::Bound;
@@ -116,6 +120,11 @@ const REGISTERS_FORMAT: u8 = 2;
 const REGISTERS_FORMAT_1: u8 = 1;
 
 impl Registers {
+    /// Counts the idempotency keys that are kept.
+    pub fn once_kept(&self) -> u64 {
+        self.once_next.saturating_sub(self.once_first)
+    }
+
     /// Encodes the row.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(64);
@@ -170,8 +179,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Rebuilds the machine from the rows that it wrote: the sessions' rows, and those that
-    /// [`Registers::encode`] and [`Joiners::encode`] made.
+    /// Rebuilds the machine from the rows that it wrote: the sessions' rows, which end where those of
+    /// [`once`] begin, and those that [`Registers::encode`] and [`Joiners::encode`] made.
     pub fn load(
         registers: Registers,
         joiners: Joiners,
@@ -196,13 +205,15 @@ impl Machine {
         let Some(command) = command else { return Ok(Outcome::Done) };
         let Command { request, op } = decode(index, command)?;
         let now = self.registers.clock;
-        let Some(request) = request else { return self.run(rows, batch, index, op) };
+        let Some(request) = request else {
+            return self.run(rows, batch, index, op).map(Answer::into_first);
+        };
         match self.sessions.admit(request, now) {
             Admission::Answer(outcome) => Ok(outcome),
             Admission::Run => {
-                let outcome = self.run(rows, batch, index, op)?;
-                self.sessions.record(request, &outcome);
-                Ok(outcome)
+                let answer = self.run(rows, batch, index, op)?;
+                self.sessions.record(request, &answer.kept);
+                Ok(answer.into_first())
             }
         }
     }
@@ -224,32 +235,40 @@ impl Machine {
         batch: &mut Batch,
         index: LogIndex,
         op: Op,
-    ) -> Result<Outcome> {
-        match op {
+    ) -> Result<Answer> {
+        let registers = &mut self.registers;
+        let outcome = match op {
             Op::OpenSession => {
                 let id = SessionId(index.0);
-                self.sessions.open(id, self.registers.clock);
-                Ok(Outcome::SessionOpened(id))
+                self.sessions.open(id, registers.clock);
+                Outcome::SessionOpened(id)
             }
-            Op::Put { key, value } => kv::put(&mut self.registers, rows, batch, key, &value),
-            Op::Delete { key } => kv::delete(&mut self.registers, rows, batch, key),
             // The founder's id is counted by `Found`: before it, that very id would be given away.
-            Op::AllocateNode { .. } if self.registers.cluster_id.is_none() => {
-                Ok(Outcome::Refused("the cluster is being founded; ask again".into()))
+            Op::AllocateNode { .. } if registers.cluster_id.is_none() => {
+                Outcome::Refused("the cluster is being founded; ask again".into())
             }
             Op::AllocateNode { nonce, member: _ } => {
-                Ok(self.joiners.allocate(&mut self.registers.last_node_id, nonce))
+                self.joiners.allocate(&mut registers.last_node_id, nonce)
             }
             Op::SettleNode { id } => {
                 self.joiners.settle(id);
-                Ok(Outcome::Done)
+                Outcome::Done
             }
-            Op::Found { cluster_id, last_node_id } => Ok(self.found(cluster_id, last_node_id)),
-            Op::Txn(_) | Op::DeleteRange { .. } | Op::Once { .. } => {
-                unimplemented!("machine/txn.rs")
-            }
+            Op::Found { cluster_id, last_node_id } => self.found(cluster_id, last_node_id),
             Op::Compact { .. } | Op::Sweep { .. } => unimplemented!("machine/compact.rs"),
-        }
+            Op::Once { key, fingerprint, op } => {
+                return once::once(
+                    registers,
+                    rows,
+                    batch,
+                    &key,
+                    fingerprint,
+                    |registers, batch| write(registers, rows, batch, *op),
+                );
+            }
+            op => return write(registers, rows, batch, op),
+        };
+        Ok(outcome.into())
     }
 
     fn found(&mut self, cluster_id: ClusterId, last_node_id: NodeId) -> Outcome {
@@ -260,6 +279,20 @@ impl Machine {
         self.registers.last_node_id = self.registers.last_node_id.max(last_node_id);
         Outcome::Done
     }
+}
+
+/// Does what a client may ask for under an idempotency key too.
+fn write(registers: &mut Registers, rows: &impl Rows, batch: &mut Batch, op: Op) -> Result<Answer> {
+    let outcome = match op {
+        Op::Put { key, value } => kv::put(registers, rows, batch, key, value)?,
+        Op::Delete { key } => kv::delete(registers, rows, batch, key)?,
+        Op::Txn(txn) => return txn::run(registers, rows, batch, txn),
+        Op::DeleteRange { range, limit } => {
+            txn::delete_range(registers, rows, batch, &range, limit)?
+        }
+        _ => Outcome::Refused("an idempotency key is for a write of data".into()),
+    };
+    Ok(outcome.into())
 }
 
 /// The log checks its records, so that a command that cannot be decoded is not damaged: it is

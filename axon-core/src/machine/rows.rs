@@ -4,8 +4,9 @@
 //! |---|---|---|
 //! | kv | the key | version row: `1`, create, mod - create, version (varints), value |
 //! | history | escaped key, mod revision (big endian) | the version row as it stood, or `2`: a tombstone |
-//! | changes | revision (big endian) | `1`, then for each key: kind, revision it superseded or 0, length (varints), key |
+//! | changes | revision (big endian) | `1`, then for each key, in order: kind, revision it superseded or 0, length (varints), key |
 //! | sessions | session id (big endian) | see [`session`](super::session) |
+//! | sessions | `fe`, number (big endian); `ff`, idempotency key | see [`once`](super::once) |
 //!
 //! Keys keep the order of what they encode. In a composite key a part is escaped (`00` becomes
 //! `00 FF`) and ended by `00 00`, so that no part is a prefix of another. A version row moves from
@@ -224,21 +225,26 @@ pub struct KeyChange {
     pub key: Bytes,
 }
 
-/// The longest changes row of one key of `len` bytes.
+/// The most bytes that a key of `len` bytes takes in a changes row, with the version byte.
 pub const fn change_bytes_max(len: usize) -> usize {
     2 + 2 * VARINT_BYTES_MAX + len
 }
 
-/// Appends a changes row of one key.
-pub fn put_change(out: &mut BytesMut, kind: Kind, previous: Option<Revision>, key: &[u8]) {
+/// Appends a changes row: kind, superseded revision and key of each change.
+pub fn put_changes<'a>(
+    out: &mut BytesMut,
+    changes: impl IntoIterator<Item = (Kind, Option<Revision>, &'a [u8])>,
+) {
     out.put_u8(CHANGES_ROW);
-    out.put_u8(match kind {
-        Kind::Put => 1,
-        Kind::Delete => 2,
-    });
-    put_varint(out, previous.map_or(0, |revision| revision.0));
-    put_varint(out, key.len() as u64);
-    out.extend_from_slice(key);
+    for (kind, previous, key) in changes {
+        out.put_u8(match kind {
+            Kind::Put => 1,
+            Kind::Delete => 2,
+        });
+        put_varint(out, previous.map_or(0, |revision| revision.0));
+        put_varint(out, key.len() as u64);
+        out.extend_from_slice(key);
+    }
 }
 
 /// Decodes a changes row.

@@ -13,14 +13,15 @@
 //! It does not check who sends: a session's id is no secret.
 //!
 //! The row: `1`, floor, last active (varints), then for each outcome, in order: the sequence's
-//! distance from the one before (from the floor, at first) as a varint, and the outcome.
+//! distance from the one before (from the floor, at first) as a varint, and the outcome
+//! ([`outcomes`]).
 
 use super::clock::ClusterClock;
 use super::rows::{self, Reader, put_varint};
-use super::{Batch, Rows, corrupt};
+use super::{Batch, Rows, corrupt, outcomes};
 use crate::command::Outcome;
 use crate::storage::{Result, Space};
-use crate::types::{NodeId, RequestId, Revision, SessionId};
+use crate::types::{RequestId, SessionId};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -120,7 +121,7 @@ impl Sessions {
         }
     }
 
-    /// Keeps the outcome of a request that was admitted.
+    /// Keeps the outcome of a request that was admitted, as [`outcomes`] keep them.
     pub fn record(&mut self, request: RequestId, outcome: &Outcome) {
         let Some(session) = self.open.get_mut(&request.session) else { return };
         let place = session.place(request.sequence).unwrap_or_else(|place| place);
@@ -166,13 +167,9 @@ impl Session {
     }
 
     fn encoded_bytes_max(&self) -> usize {
-        let words = |outcome: &Outcome| match outcome {
-            Outcome::Refused(reason) => reason.len(),
-            _ => 0,
-        };
         let outcomes = self.outcomes.iter();
-        1 + 2 * rows::VARINT_BYTES_MAX
-            + outcomes.map(|(_, o)| 1 + 3 * rows::VARINT_BYTES_MAX + words(o)).sum::<usize>()
+        let bytes = outcomes.map(|(_, o)| rows::VARINT_BYTES_MAX + outcomes::bytes_max(o));
+        1 + 2 * rows::VARINT_BYTES_MAX + bytes.sum::<usize>()
     }
 
     fn encode(&self, out: &mut BytesMut) {
@@ -182,7 +179,7 @@ impl Session {
         let mut before = self.floor;
         for (sequence, outcome) in &self.outcomes {
             put_varint(out, sequence - before);
-            put_outcome(out, outcome);
+            outcomes::put(out, outcome);
             before = *sequence;
         }
     }
@@ -198,55 +195,8 @@ impl Session {
             let out_of_order = distance == 0 && !outcomes.is_empty();
             let sequence = before.checked_add(distance).filter(|_| !out_of_order);
             before = sequence.ok_or_else(|| corrupt("a session", "sequences out of order"))?;
-            outcomes.push_back((before, take_outcome(&mut reader)?));
+            outcomes.push_back((before, outcomes::take(&mut reader)?));
         }
         Ok(Self { last_active, floor, outcomes })
     }
-}
-
-fn put_outcome(out: &mut BytesMut, outcome: &Outcome) {
-    let previous = |revision: &Option<Revision>| revision.map_or(0, |revision| revision.0);
-    let (tag, numbers): (u8, &[u64]) = match outcome {
-        Outcome::Done => (0, &[]),
-        Outcome::SessionOpened(id) => (1, &[id.0]),
-        Outcome::Put { revision, previous: before } => (2, &[revision.0, previous(before)]),
-        Outcome::Deleted { revision, previous: before } => (3, &[revision.0, previous(before)]),
-        Outcome::NodeAllocated(id) => (4, &[id.0]),
-        Outcome::Expired => (5, &[]),
-        Outcome::Refused(reason) => (6, &[reason.len() as u64]),
-        _ => unimplemented!("outcomes of vocabulary 2"),
-    };
-    out.put_u8(tag);
-    for number in numbers {
-        put_varint(out, *number);
-    }
-    if let Outcome::Refused(reason) = outcome {
-        out.extend_from_slice(reason.as_bytes());
-    }
-}
-
-fn take_outcome(reader: &mut Reader) -> Result<Outcome> {
-    let previous = |number: u64| Some(number).filter(|number| *number > 0).map(Revision);
-    let [tag] = reader.array()?;
-    Ok(match tag {
-        0 => Outcome::Done,
-        1 => Outcome::SessionOpened(SessionId(reader.varint()?)),
-        2 => Outcome::Put {
-            revision: Revision(reader.varint()?),
-            previous: previous(reader.varint()?),
-        },
-        3 => Outcome::Deleted {
-            revision: Revision(reader.varint()?),
-            previous: previous(reader.varint()?),
-        },
-        4 => Outcome::NodeAllocated(NodeId(reader.varint()?)),
-        5 => Outcome::Expired,
-        6 => {
-            let len = reader.varint()?;
-            let reason = String::from_utf8(reader.bytes(len)?.into())
-                .map_err(|error| corrupt("a session", error))?;
-            Outcome::Refused(reason)
-        }
-        other => return Err(corrupt("a session", format_args!("outcome {other}"))),
-    })
 }

@@ -20,7 +20,7 @@ use crate::state::{Checkpointer, State, StateConfig, StateReader};
 use crate::status::RaftState;
 use crate::storage::{LogMetrics, LogStore, StateStore, Storage};
 use crate::transport::Transport;
-use crate::types::{LogIndex, Member, NodeId};
+use crate::types::{Limits, LogIndex, Member, NodeId};
 use crate::{codec, runtime};
 use futures_util::FutureExt;
 use openraft::errors::{Fatal, InitializeError, RaftError};
@@ -189,12 +189,34 @@ impl Engine {
     }
 
     /// Proposes a command, wherever the leader is. Not cancel safe: it may still happen.
+    ///
+    /// What a member would halt at, because it is too old to know it, is not proposed.
     pub(crate) async fn propose(
         &self,
         command: &Command,
         timeout: Duration,
     ) -> Result<Outcome, Error> {
-        self.proposer.propose(codec::encode(command), timeout).await
+        let needed = command.vocabulary();
+        if needed > 1
+            && let Some(member) = self.member_below(needed)
+        {
+            return Err(Error::UpgradeNeeded { member });
+        }
+        let command = codec::encode(command);
+        let (limit, got) = (Limits::COMMAND_BYTES_MAX, command.len());
+        if got > limit {
+            return Err(Error::TooLarge { what: "command", limit, got });
+        }
+        self.proposer.propose(command, timeout).await
+    }
+
+    /// The name of a member that does not understand `vocabulary`.
+    fn member_below(&self, vocabulary: u16) -> Option<String> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let mut members = metrics.membership_config.membership().nodes();
+        let older = members.find(|(_, member)| member.vocabulary < vocabulary);
+        older.map(|(_, member)| member.name.clone())
     }
 
     /// Returns once this replica has applied all that was acknowledged before the call.

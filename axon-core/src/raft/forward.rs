@@ -13,6 +13,7 @@ use super::{Proposal, Raft, TypeConfig};
 use crate::command::Outcome;
 use crate::error::{Error, ErrorOutcome, TransportError};
 use crate::raft::engine::ClusterClock;
+use crate::txn::ANSWER_BYTES_MAX;
 use crate::types::NodeId;
 use crate::{codec, runtime};
 use bytes::Bytes;
@@ -34,6 +35,9 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Batches on their way. With more, batches are smaller and cost more; with fewer, the next batch
 /// waits for a round trip that it could share.
 const BATCHES_IN_FLIGHT_MAX: usize = 4;
+/// Bytes of pairs in the reply to a forwarded batch: any one answer fits, and all of them leave most
+/// of a frame to the rest.
+const REPLY_BYTES_MAX: usize = 2 * ANSWER_BYTES_MAX;
 /// How soon a command that found no leader is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 /// What an overloaded caller is told to wait.
@@ -261,13 +265,27 @@ impl Route {
     pub(crate) async fn serve_forwarded(&self, commands: Vec<Bytes>) -> Bytes {
         let count = commands.len();
         let lost = vec![Proposed::Unknown; count];
-        let answers = if matches!(self.leader(), Some(Leader::Here)) {
+        let mut answers = if matches!(self.leader(), Some(Leader::Here)) {
             let write = self.write_here(commands);
             tokio::time::timeout(FORWARDED_DEADLINE, write).await.unwrap_or(lost)
         } else {
             vec![Proposed::NotLeader; count]
         };
+        lighten(&mut answers);
         codec::encode(&answers)
+    }
+}
+
+/// Leaves out the answers that would make a reply too large for a frame: asked again, they come
+/// without what makes them large (see `machine/outcomes.rs`).
+fn lighten(answers: &mut [Proposed]) {
+    let mut left = REPLY_BYTES_MAX;
+    for answer in answers {
+        let Proposed::Done(outcome) = answer else { continue };
+        match left.checked_sub(outcome.pair_bytes()) {
+            Some(fewer) => left = fewer,
+            None => *answer = Proposed::Unknown,
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::seal::{Totals, seal, unseal, verify};
 use crate::machine::rows::{Reader, put_varint};
-use crate::machine::{Machine, Registers, corrupt, nodes::Joiners};
+use crate::machine::{Machine, Registers, corrupt, nodes::Joiners, once};
 use crate::storage::{Result, RowChange, Space, StateView};
 use crate::types::LogIndex;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -141,14 +141,15 @@ impl Loaded {
         if scrub {
             verify(&*view, totals)?;
         }
-        let sessions =
-            view.scan(Space::Sessions, Bound::Unbounded, Bound::Unbounded, false)?.map(|row| {
-                let (key, sealed) = row?;
-                let row = unseal(Space::Sessions, &key, sealed)?;
-                Ok((key, row))
-            });
+        let until = Bound::Excluded(once::ROWS_FROM);
+        let sessions = view.scan(Space::Sessions, Bound::Unbounded, until, false)?.map(|row| {
+            let (key, sealed) = row?;
+            let row = unseal(Space::Sessions, &key, sealed)?;
+            Ok((key, row))
+        });
         let machine = Machine::load(registers, joiners, sessions)?;
-        if machine.session_count() as u64 != totals.rows[3] {
+        let once_rows = machine.registers.once_kept().saturating_mul(2);
+        if totals.rows[3].checked_sub(once_rows) != Some(machine.session_count() as u64) {
             return Err(corrupt("sessions", "rows are missing"));
         }
         Ok(Self { base: Arc::new(Base { view, position }), machine, totals })

@@ -20,13 +20,16 @@ pub use transaction::{Expect, OpResult, Swap, Transaction, TxnResult};
 pub use watch::{Watch, Watcher};
 
 use crate::cluster::Inner;
+use crate::codec;
 use crate::command::{Op, Outcome};
 use crate::error::Error;
+use crate::machine::once::KEY_BYTES_MAX;
 use crate::raft::engine::Engine;
 use crate::types::{KeyRange, KeyValue, Revision};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
+use xxhash_rust::xxh3::xxh3_128;
 
 /// How fresh a read must be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,6 +72,7 @@ pub struct DeletedRange {
 
 /// The longest idempotency key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+const _: () = assert!(IDEMPOTENCY_KEY_BYTES_MAX + 5 <= KEY_BYTES_MAX, "see `once`");
 
 /// A handle on the replicated store. Cheap to clone.
 #[derive(Clone)]
@@ -121,10 +125,25 @@ impl Store {
     /// one write: another one under the same key is refused.
     ///
     /// Keys are kept for 24 h of cluster time, the latest 1,000,000 of them; then they are new again.
-    /// Retries inside one call need no key: [`Store`] sees to them itself.
+    /// A write that is refused leaves its key unused. Retries inside one call need no key: [`Store`]
+    /// sees to them itself.
     ///
     /// # Errors
-    /// [`Error::EmptyKey`]; [`Error::TooLarge`] over [`IDEMPOTENCY_KEY_BYTES_MAX`].
+    /// [`Error::EmptyKey`]; [`Error::TooLarge`] over [`IDEMPOTENCY_KEY_BYTES_MAX`]. The writes of the
+    /// handle: [`Error::IdempotencyMismatch`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = axon_core::Cluster::open(dir.path()).await?.store();
+    /// use axon_core::Error;
+    ///
+    /// let order = store.with_idempotency_key("order 7")?;
+    /// let first = order.put("stock", "41").await?;
+    /// assert_eq!(order.put("stock", "41").await?, first);
+    /// assert_eq!(order.put("stock", "40").await, Err(Error::IdempotencyMismatch));
+    /// # Ok(()) }
+    /// ```
     pub fn with_idempotency_key(&self, key: impl Into<Bytes>) -> Result<Self, Error> {
         let key = key.into();
         if key.is_empty() {
@@ -229,6 +248,19 @@ impl Store {
     }
 
     /// Begins a transaction.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = axon_core::Cluster::open(dir.path()).await?.store();
+    /// use axon_core::txn::Op;
+    ///
+    /// let done = store.txn().then([Op::put("a", "1"), Op::put("b", "2")]).commit().await?;
+    /// let (a, b) = (store.get("a").await?, store.get("b").await?);
+    /// assert!(a.is_some_and(|a| b.is_some_and(|b| a.mod_revision == b.mod_revision)));
+    /// assert!(done.succeeded);
+    /// # Ok(()) }
+    /// ```
     pub fn txn(&self) -> Transaction {
         Transaction::new(self.clone())
     }
@@ -295,8 +327,29 @@ impl Store {
     }
 
     async fn write(&self, op: Op) -> Result<Outcome, Error> {
+        self.write_step(op, 0).await
+    }
+
+    /// Makes a step of a write that has several, the first one being 0.
+    async fn write_step(&self, op: Op, step: u32) -> Result<Outcome, Error> {
+        let op = match &self.idempotency_key {
+            None => op,
+            Some(key) => once(key, step, op),
+        };
         let engine = self.inner.engine()?;
-        self.inner.session().write(&engine, op, self.timeout).await
+        match self.inner.session().write(&engine, op, self.timeout).await? {
+            Outcome::KeyReused => Err(Error::IdempotencyMismatch),
+            Outcome::RangeTooLarge { limit, bytes } => {
+                let what = if bytes {
+                    "bytes to delete in one transaction"
+                } else {
+                    "keys to delete in one transaction"
+                };
+                Err(Error::TooMany { what, limit })
+            }
+            Outcome::Refused(reason) => Err(Error::Refused { reason }),
+            outcome => Ok(outcome),
+        }
     }
 
     fn check_key(&self, key: &[u8]) -> Result<(), Error> {
@@ -305,6 +358,22 @@ impl Store {
         }
         check_len("key", key.len(), self.inner.config().limits.key_bytes_max)
     }
+}
+
+/// Wraps a write so that it happens once under `key`. Its first step is known by the key itself, each
+/// further one by a key of its own, longer than any that a caller may choose.
+fn once(key: &Bytes, step: u32, op: Op) -> Op {
+    let fingerprint = xxh3_128(&codec::encode(&op));
+    let key = if step == 0 {
+        key.clone()
+    } else {
+        let mut longer = key.to_vec();
+        longer.resize(IDEMPOTENCY_KEY_BYTES_MAX, 0);
+        longer.push(key.len() as u8);
+        longer.extend(step.to_be_bytes());
+        longer.into()
+    };
+    Op::Once { key, fingerprint, op: Box::new(op) }
 }
 
 fn check_len(what: &'static str, got: usize, limit: usize) -> Result<(), Error> {

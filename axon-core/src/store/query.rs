@@ -166,14 +166,14 @@ impl Query {
         unimplemented!("queries")
     }
 
-    /// Removes the keys of the range: up to 1,000 under one revision, more in steps of that size.
+    /// Removes the keys of the range, whatever else was asked for: see [`Store::delete_range`].
     ///
     /// Not cancel safe: dropped, some steps may have happened, or may still happen.
     ///
     /// # Errors
     /// As [`Store::put`]. After an error, some of the keys may be gone.
     pub async fn delete(self) -> Result<DeletedRange, Error> {
-        unimplemented!("queries")
+        self.store.delete_range(self.range).await
     }
 
     /// Begins a watch of the range.

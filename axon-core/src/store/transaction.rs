@@ -1,10 +1,20 @@
-//! Transactions as a service writes them, and the conditional writes made of them.
+//! Transactions as a service writes them, the conditional writes made of them, and range deletes.
+//!
+//! What can be refused without the cluster is refused here, before anything is sent. A transaction's
+//! answer may come without the values that it read; they are read on this replica then, at the
+//! revision that the answer names.
 
-use super::{Deleted, Store, Written};
-use crate::error::Error;
-use crate::txn::{Compare, Op, Txn};
-use crate::types::{KeyValue, Revision};
+use super::{Deleted, DeletedRange, Store, Written, check_len, unexpected};
+use crate::command::{self, OpOutcome, Outcome, TxnOutcome};
+use crate::error::{Error, ErrorOutcome};
+use crate::runtime;
+use crate::state::View;
+use crate::txn::{Compare, Op, Relation, Txn, TxnFault};
+use crate::types::{KeyRange, KeyValue, Revision};
 use bytes::Bytes;
+
+/// Keys that one step of a range delete removes.
+const DELETE_STEP_KEYS: u64 = 1_000;
 
 /// What must be true of a key for a conditional write to happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +29,19 @@ pub enum Expect {
     Version(u64),
     /// It has this value.
     Value(Bytes),
+}
+
+impl Expect {
+    fn compare(self, key: Bytes) -> Compare {
+        let equal = Relation::Equal;
+        match self {
+            Self::Absent => Compare::absent(key),
+            Self::Present => Compare::present(key),
+            Self::ModRevision(revision) => Compare::mod_revision(key, equal, revision),
+            Self::Version(version) => Compare::version(key, equal, version),
+            Self::Value(value) => Compare::value(key, equal, value),
+        }
+    }
 }
 
 /// What became of a conditional write.
@@ -113,11 +136,41 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::DuplicateKey`], [`Error::TooMany`], [`Error::TooLarge`], [`Error::EmptyKey`]; and
-    /// as [`Store::put`].
+    /// as [`Store::put`]. [`Error::ReadsCompacted`]: it is done, and its reads are lost.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = axon_core::Cluster::open(dir.path()).await?.store();
+    /// use axon_core::store::OpResult;
+    /// use axon_core::txn::{Compare, Op};
+    ///
+    /// store.put("stock", "1").await?;
+    /// let order = store
+    ///     .txn()
+    ///     .when([Compare::present("stock"), Compare::absent("order/7")])
+    ///     .then([Op::put("order/7", "paid"), Op::delete("stock")])
+    ///     .or_else([Op::get("order/7")]);
+    /// let first = order.clone().commit().await?;
+    /// assert!(first.succeeded);
+    ///
+    /// let second = order.commit().await?;
+    /// assert!(!second.succeeded);
+    /// let [OpResult::Get(Some(found))] = &second.results[..] else { panic!() };
+    /// assert_eq!((found.value.as_ref(), found.mod_revision), (b"paid".as_slice(), first.revision));
+    /// # Ok(()) }
+    /// ```
     pub async fn commit(self) -> Result<TxnResult, Error> {
         let Self { store, txn } = self;
-        let _ = (store, txn);
-        unimplemented!("transactions")
+        txn.check().map_err(|fault| match fault {
+            TxnFault::DuplicateKey(key) => Error::DuplicateKey { key },
+            TxnFault::TooMany { what, limit } => Error::TooMany { what, limit },
+        })?;
+        store.check_sizes(&txn)?;
+        match store.write(command::Op::Txn(txn.clone())).await? {
+            Outcome::Txn(outcome) => store.complete(txn, outcome).await,
+            other => Err(unexpected(&other)),
+        }
     }
 }
 
@@ -128,14 +181,33 @@ impl Store {
     ///
     /// # Errors
     /// As [`put`](Self::put). A lost compare is no error: see [`Swap`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = axon_core::Cluster::open(dir.path()).await?.store();
+    /// use axon_core::store::{Expect, Swap};
+    ///
+    /// let Swap::Done(mine) = store.put_if("lock", Expect::Absent, "me").await? else { panic!() };
+    /// match store.put_if("lock", Expect::Absent, "you").await? {
+    ///     Swap::Conflict(Some(held)) => assert_eq!(held.mod_revision, mine.revision),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub async fn put_if(
         &self,
         key: impl Into<Bytes>,
         expected: Expect,
         value: impl Into<Bytes>,
     ) -> Result<Swap, Error> {
-        let _ = (key.into(), expected, value.into());
-        unimplemented!("transactions")
+        let (key, value) = (key.into(), value.into());
+        let op = Op::put(key.clone(), value);
+        let done = |revision, result| match result {
+            OpResult::Put { previous, .. } => Some(Written { revision, previous }),
+            _ => None,
+        };
+        self.write_if(key, expected, op, done).await
     }
 
     /// Removes `key` if `expected` is true of it.
@@ -144,12 +216,222 @@ impl Store {
     ///
     /// # Errors
     /// As [`put`](Self::put). A lost compare is no error: see [`Swap`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = axon_core::Cluster::open(dir.path()).await?.store();
+    /// use axon_core::store::{Expect, Swap};
+    ///
+    /// let mine = store.put("lock", "me").await?.revision;
+    /// let swap = store.delete_if("lock", Expect::ModRevision(mine)).await?;
+    /// assert!(matches!(swap, Swap::Done(deleted) if deleted.existed));
+    /// let swap = store.delete_if("lock", Expect::ModRevision(mine)).await?;
+    /// assert_eq!(swap, Swap::Conflict(None));
+    /// # Ok(()) }
+    /// ```
     pub async fn delete_if(
         &self,
         key: impl Into<Bytes>,
         expected: Expect,
     ) -> Result<Swap<Deleted>, Error> {
-        let _ = (key.into(), expected);
-        unimplemented!("transactions")
+        let key = key.into();
+        let op = Op::delete(key.clone());
+        let done = |revision, result| match result {
+            OpResult::Delete { existed } => Some(Deleted { revision, existed }),
+            _ => None,
+        };
+        self.write_if(key, expected, op, done).await
+    }
+
+    /// Removes the keys of `range`, in steps of up to 1,000 keys and 16 MiB, each with a revision of
+    /// its own and this handle's timeout. What is written into the range meanwhile may be removed too.
+    ///
+    /// Under an idempotency key each step happens once: sent again, the steps that were made are
+    /// answered as they were, and the others are made.
+    ///
+    /// Not cancel safe: dropped, some steps may have happened, and one may still happen.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put). After an error whose outcome is not known, some of the keys may be gone.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = axon_core::Cluster::open(dir.path()).await?.store();
+    /// use axon_core::types::KeyRange;
+    ///
+    /// store.put("job/1", "x").await?;
+    /// store.put("job/2", "y").await?;
+    /// let done = store.delete_range(KeyRange::prefix("job/")).await?;
+    /// assert_eq!((done.deleted, done.revision.0), (2, 3));
+    /// # Ok(()) }
+    /// ```
+    pub async fn delete_range(&self, range: KeyRange) -> Result<DeletedRange, Error> {
+        let mut all = DeletedRange { revision: Revision(0), deleted: 0 };
+        for step in 0.. {
+            let op = command::Op::DeleteRange { range: range.clone(), limit: DELETE_STEP_KEYS };
+            let outcome = if step == 0 {
+                self.write_step(op, step).await?
+            } else {
+                self.write_next_step(op, step).await.map_err(undecided)?
+            };
+            let Outcome::DeletedRange { revision, deleted, more } = outcome else {
+                return Err(unexpected(&outcome));
+            };
+            all = DeletedRange { revision, deleted: all.deleted + deleted };
+            if !more {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// A store that has no room at the moment is no reason to give up half-way.
+    async fn write_next_step(&self, op: command::Op, step: u32) -> Result<Outcome, Error> {
+        let begun = runtime::now();
+        loop {
+            match self.write_step(op.clone(), step).await {
+                Err(Error::Overloaded { retry_after }) => {
+                    let waited = begun.elapsed();
+                    if waited >= self.timeout {
+                        return Err(Error::Timeout { waited, outcome: ErrorOutcome::Unknown });
+                    }
+                    tokio::time::sleep(retry_after).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Does `op` on `key` if `expected` is true of it.
+    async fn write_if<T>(
+        &self,
+        key: Bytes,
+        expected: Expect,
+        op: Op,
+        done: impl FnOnce(Revision, OpResult) -> Option<T>,
+    ) -> Result<Swap<T>, Error> {
+        let compare = expected.compare(key.clone());
+        let txn = self.txn().when([compare]).then([op]).or_else([Op::get(key)]);
+        let TxnResult { succeeded, revision, results } = txn.commit().await?;
+        let swap = match results.into_iter().next() {
+            Some(OpResult::Get(found)) if !succeeded => Some(Swap::Conflict(found)),
+            Some(result) => done(revision, result).map(Swap::Done),
+            None => None,
+        };
+        swap.ok_or_else(mismatched)
+    }
+
+    fn check_sizes(&self, txn: &Txn) -> Result<(), Error> {
+        txn.when.iter().try_for_each(|compare| self.check_key(&compare.key))?;
+        txn.then.iter().chain(&txn.or_else).try_for_each(|op| match op {
+            Op::Get { key } | Op::Delete { key } => self.check_key(key),
+            Op::Put { key, value } => {
+                self.check_key(key)?;
+                check_len("value", value.len(), self.inner.config().limits.value_bytes_max)
+            }
+            Op::DeleteRange { .. } => Ok(()),
+            Op::Txn(inner) => self.check_sizes(inner),
+        })
+    }
+
+    /// Makes the result of `txn` out of its outcome, and reads what that leaves to be read.
+    async fn complete(&self, txn: Txn, outcome: TxnOutcome) -> Result<TxnResult, Error> {
+        let TxnOutcome { succeeded, revision, results } = outcome;
+        let ops = if succeeded { txn.then } else { txn.or_else };
+        let results = match latest_read(&results) {
+            None => match_up(&ops, results, &|_, _| Ok(None))?,
+            Some(latest) => {
+                let reading = self.read_again(ops, results, latest, revision);
+                reading.await.map_err(undecided)?
+            }
+        };
+        Ok(TxnResult { succeeded, revision, results })
+    }
+
+    async fn read_again(
+        &self,
+        ops: Vec<Op>,
+        results: Vec<OpOutcome>,
+        latest: Revision,
+        revision: Revision,
+    ) -> Result<Vec<OpResult>, Error> {
+        let engine = self.inner.engine()?;
+        self.await_revision(&engine, latest).await?;
+        let view = engine.reader.view();
+        let read = move |key: &Bytes, at| read_at(&view, key, at, revision);
+        runtime::blocking(move || match_up(&ops, results, &read)).await
+    }
+}
+
+fn read_at(
+    view: &View,
+    key: &Bytes,
+    at: Revision,
+    revision: Revision,
+) -> Result<Option<KeyValue>, Error> {
+    let oldest = view.compacted_revision();
+    if at < oldest {
+        return Err(Error::ReadsCompacted { revision, oldest });
+    }
+    Ok(view.get_at(key, at)?)
+}
+
+/// The highest revision at which something is to be read again.
+fn latest_read(results: &[OpOutcome]) -> Option<Revision> {
+    let revisions = results.iter().filter_map(|result| match result {
+        OpOutcome::GotAt(revision) => Some(*revision),
+        OpOutcome::Txn { results, .. } => latest_read(results),
+        _ => None,
+    });
+    revisions.max()
+}
+
+type Read<'a> = &'a dyn Fn(&Bytes, Revision) -> Result<Option<KeyValue>, Error>;
+
+/// Puts the operations of a branch and their outcomes together.
+fn match_up(ops: &[Op], outcomes: Vec<OpOutcome>, read: Read) -> Result<Vec<OpResult>, Error> {
+    if ops.len() != outcomes.len() {
+        return Err(mismatched());
+    }
+    let results = ops.iter().zip(outcomes).map(|(op, outcome)| {
+        Ok(match (op, outcome) {
+            (Op::Get { .. }, OpOutcome::Got(found)) => OpResult::Get(found),
+            (Op::Get { key }, OpOutcome::GotAt(revision)) => OpResult::Get(read(key, revision)?),
+            (Op::Put { .. }, OpOutcome::Put { version, previous }) => {
+                OpResult::Put { version, previous }
+            }
+            (Op::Delete { .. }, OpOutcome::Deleted { previous }) => {
+                OpResult::Delete { existed: previous.is_some() }
+            }
+            (Op::DeleteRange { .. }, OpOutcome::DeletedRange { deleted }) => {
+                OpResult::DeleteRange { deleted }
+            }
+            (Op::Txn(inner), OpOutcome::Txn { succeeded, results }) => {
+                let ops = if succeeded { &inner.then } else { &inner.or_else };
+                OpResult::Txn { succeeded, results: match_up(ops, results, read)? }
+            }
+            _ => return Err(mismatched()),
+        })
+    });
+    results.collect()
+}
+
+fn mismatched() -> Error {
+    Error::Halted { cause: "the state machine answered another transaction".into() }
+}
+
+/// The error of a call of which a part has happened already.
+fn undecided(error: Error) -> Error {
+    let outcome = ErrorOutcome::Unknown;
+    match error {
+        Error::NoLeader { .. } => Error::NoLeader { outcome },
+        Error::NoQuorum { alive, needed, voters, .. } => {
+            Error::NoQuorum { alive, needed, voters, outcome }
+        }
+        Error::Timeout { waited, .. } => Error::Timeout { waited, outcome },
+        Error::Storage(error) => Error::Halted { cause: error.to_string() },
+        other => other,
     }
 }

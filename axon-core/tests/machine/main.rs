@@ -2,15 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod commands;
+mod model;
+mod once_keys;
+mod txn;
+
 use axon_core::codec;
 use axon_core::command::{Command, Op, Outcome};
 use axon_core::error::StorageError;
-use axon_core::machine::rows::{self, Kind};
+use axon_core::machine::rows;
 use axon_core::machine::session::{IDLE_MAX, SESSIONS_MAX, WINDOW};
-use axon_core::machine::{Batch, Change, Machine, Registers, Rows, nodes::Joiners};
+use axon_core::machine::{Batch, Change, Machine, Registers, Rows, nodes::Joiners, once};
 use axon_core::storage::{Result, Row, Space};
 use axon_core::types::{ClusterId, LogIndex, Member, NodeId, RequestId, Revision, SessionId};
 use bytes::{Bytes, BytesMut};
+use commands::{any_op, any_write};
+use model::Model;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -90,11 +97,17 @@ impl Replica {
         }
     }
 
+    fn session_rows(&self) -> impl Iterator<Item = (&(Space, Bytes), &Bytes)> {
+        self.store.0.iter().filter(|((space, _), _)| *space == Space::Sessions)
+    }
+
     /// What a restart makes of it.
     fn reload(&self) -> Machine {
+        let kept = usize::try_from(self.machine.registers.once_kept()).unwrap();
+        assert_eq!(self.session_rows().count(), self.machine.session_count() + 2 * kept);
         let registers = Registers::decode(&self.machine.registers.encode()).unwrap();
         let joiners = Joiners::decode(&self.machine.joiners.encode()).unwrap();
-        let sessions = self.store.0.iter().filter(|((space, _), _)| *space == Space::Sessions);
+        let sessions = self.session_rows().filter(|((_, key), _)| **key < *once::ROWS_FROM);
         let sessions = sessions.map(|((_, key), row)| Ok((key.clone(), row.clone())));
         Machine::load(registers, joiners, sessions).unwrap()
     }
@@ -112,99 +125,10 @@ fn request(session: SessionId, sequence: u64, lowest_unacknowledged: u64) -> Req
     RequestId { session, sequence, lowest_unacknowledged }
 }
 
-/// What the key space must be: each key's versions, by revision; `None` is a delete.
-type Stored = (u64, Option<Vec<u8>>);
-
-#[derive(Default)]
-struct Model {
-    revision: u64,
-    versions: BTreeMap<Vec<u8>, Vec<Stored>>,
-    changes: BTreeMap<u64, (Vec<u8>, Kind)>,
-}
-
-impl Model {
-    fn live(&self, key: &[u8]) -> Option<u64> {
-        let (revision, value) = self.versions.get(key)?.last()?;
-        value.as_ref().map(|_| *revision)
-    }
-
-    fn run(&mut self, op: &Op) -> Outcome {
-        let (key, value) = match op {
-            Op::Put { key, value } => (key.to_vec(), Some(value.to_vec())),
-            Op::Delete { key } => (key.to_vec(), None),
-            _ => unreachable!(),
-        };
-        let previous = self.live(&key).map(Revision);
-        let is_put = value.is_some();
-        if is_put || previous.is_some() {
-            self.revision += 1;
-            let kind = if is_put { Kind::Put } else { Kind::Delete };
-            self.changes.insert(self.revision, (key.clone(), kind));
-            self.versions.entry(key).or_default().push((self.revision, value));
-        }
-        let revision = Revision(self.revision);
-        if is_put {
-            Outcome::Put { revision, previous }
-        } else {
-            Outcome::Deleted { revision, previous }
-        }
-    }
-
-    fn check(&self, store: &Map) {
-        let mut expected: Vec<(Space, Vec<u8>, u64)> = Vec::new();
-        for (key, versions) in &self.versions {
-            let (mut created, mut count) = (0, 0);
-            for (place, (revision, value)) in versions.iter().enumerate() {
-                let last = place + 1 == versions.len();
-                let Some(value) = value else {
-                    let row = &store[&(Space::History, history_key(key, *revision))];
-                    assert_eq!(rows::history(row).unwrap(), None);
-                    expected.push((Space::History, key.clone(), *revision));
-                    count = 0;
-                    continue;
-                };
-                count += 1;
-                created = if count == 1 { *revision } else { created };
-                let place = if last {
-                    (Space::Kv, Bytes::copy_from_slice(key))
-                } else {
-                    (Space::History, history_key(key, *revision))
-                };
-                let version = rows::history(&store[&place]).unwrap().unwrap();
-                assert_eq!(version.value, value.as_slice());
-                let numbers = (version.create_revision.0, version.mod_revision.0, version.version);
-                assert_eq!(numbers, (created, *revision, count));
-                expected.push((place.0, key.clone(), *revision));
-            }
-        }
-        let rows = store.keys().filter(|(space, _)| matches!(space, Space::Kv | Space::History));
-        assert_eq!(rows.count(), expected.len(), "no row too many");
-        let changes = store.iter().filter(|((space, _), _)| *space == Space::Changes);
-        let changes: BTreeMap<_, _> = changes
-            .map(|((_, key), row)| {
-                let [change] = rows::changes(row).unwrap().try_into().unwrap();
-                (rows::number(key).unwrap(), (change.key.to_vec(), change.kind))
-            })
-            .collect();
-        assert_eq!(changes, self.changes, "one change a revision, without gaps");
-    }
-}
-
 fn history_key(key: &[u8], revision: u64) -> Bytes {
     let mut out = BytesMut::new();
     rows::put_history_key(&mut out, key, Revision(revision));
     out.freeze()
-}
-
-fn any_op() -> impl Strategy<Value = Op> {
-    let key =
-        prop_oneof![vec(any::<u8>(), 1..3), vec(prop_oneof![Just(0_u8), Just(1), Just(255)], 1..4)];
-    (key, proptest::option::weighted(0.7, vec(any::<u8>(), 0..20))).prop_map(|(key, value)| {
-        match value {
-            Some(value) => put(&key, &value),
-            None => delete(&key),
-        }
-    })
 }
 
 proptest! {
@@ -251,7 +175,7 @@ proptest! {
 
     #[test]
     fn where_batches_end_leaves_no_trace(
-        ops in vec((0_u64..3, any_op(), 0_u64..50), 1..80),
+        ops in vec((0_u64..3, any_write(), 0_u64..50), 1..80),
         borders in vec(any::<bool>(), 80),
     ) {
         let run = |borders: &dyn Fn(usize) -> bool| {
