@@ -29,9 +29,10 @@ use std::any::Any;
 use std::fmt::Write;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::sync::Semaphore;
+use tokio::sync::watch::Sender;
 use tower::ServiceExt;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -54,7 +55,8 @@ pub(crate) struct Shared {
     pub(crate) dumps: Arc<Semaphore>,
     pub(crate) pages: Room,
     pub(crate) requests: Requests,
-    pub(crate) draining: AtomicBool,
+    /// Holds `true` from the beginning of a shutdown on.
+    pub(crate) draining: Sender<bool>,
 }
 
 impl Shared {
@@ -92,7 +94,7 @@ impl App {
             dumps: Arc::new(Semaphore::new(DUMPS_MAX)),
             pages: Room::new(PAGES_BYTES_MAX),
             requests: Requests::default(),
-            draining: AtomicBool::new(false),
+            draining: Sender::new(false),
             options,
         });
         Self { router: router(shared.clone()), shared, served_by, ids: RequestIds::new() }

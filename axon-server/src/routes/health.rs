@@ -11,7 +11,6 @@ use axum::extract::{RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Response};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// `GET /livez`: 200 while the process answers at all. A replica that halts ends the process.
 pub(crate) async fn livez() -> Response<Body> {
@@ -38,10 +37,15 @@ pub(crate) async fn readyz(
 }
 
 pub(crate) fn readiness(shared: &Shared) -> Result<(), Error> {
-    if shared.draining.load(Ordering::Relaxed) {
-        return Err(Error::NotReady { reason: "the server is shutting down".into() });
+    if *shared.draining.borrow() {
+        return Err(shutting_down());
     }
     shared.cluster.readiness()
+}
+
+/// What a request hears that a shutdown finds waiting: another node may serve it.
+pub(crate) fn shutting_down() -> Error {
+    Error::NotReady { reason: "the server is shutting down".into() }
 }
 
 fn checks(shared: &Shared) -> Vec<Check> {
@@ -50,7 +54,7 @@ fn checks(shared: &Shared) -> Vec<Check> {
         ok: result.is_ok(),
         message: result.unwrap_or_else(|reason| reason),
     };
-    let draining = shared.draining.load(Ordering::Relaxed);
+    let draining = *shared.draining.borrow();
     let serving = if draining { Err("shutting down".into()) } else { Ok("accepting".into()) };
     let replica = shared.cluster.readiness();
     let replica = replica.map(|()| "caught up".into()).map_err(|error| error.to_string());
