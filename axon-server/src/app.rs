@@ -10,6 +10,7 @@
 use crate::Options;
 use crate::body::{Budget, Room};
 use crate::metrics::{self, Requests, Route};
+use crate::openapi;
 use crate::problem::{Code, Problem};
 use crate::routes::{cluster, health, kv, v1};
 use axon_core::store::ReadConsistency;
@@ -151,6 +152,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
         .route("/version", get(health::version))
+        .route("/openapi.json", get(openapi::document))
         .method_not_allowed_fallback(async || {
             Problem::new(Code::MethodNotAllowed, "this path does not have that method; see `Allow`")
         })

@@ -14,8 +14,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// The media type of the page.
+pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// The routes, as they are labelled. The last stands for everything else.
-const ROUTES: [&str; 16] = [
+const ROUTES: [&str; 17] = [
     "/kv/{key}",
     "/kv",
     "/v1/kv/{key}",
@@ -31,6 +34,7 @@ const ROUTES: [&str; 16] = [
     "/readyz",
     "/metrics",
     "/version",
+    "/openapi.json",
     "other",
 ];
 const METHODS: [&str; 6] = ["GET", "HEAD", "PUT", "POST", "DELETE", "other"];

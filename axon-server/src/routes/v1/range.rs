@@ -17,6 +17,7 @@ use axum::http::header::{CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response};
 use bytes::Bytes;
 use hyper::body::Incoming;
+use utoipa::{IntoParams, ToSchema};
 
 const LINES: &str = "application/x-ndjson";
 
@@ -46,24 +47,33 @@ pub(super) async fn answer(
 }
 
 /// What `GET /v1/kv` is asked.
-#[derive(Debug)]
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct ListParams {
     /// From `prefix`, or `start` (the first key) and `end` (the first key after); nothing: every key.
+    #[param(ignore)]
     range: KeyRange,
     /// The most items of a page: 1 to 10,000, default 100. Fewer are when they are large.
+    #[param(minimum = 1, maximum = 10_000)]
     limit: Option<usize>,
     /// Where the page begins: `next` of the page before.
+    #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
     /// The last key comes first.
+    #[param(required = false)]
     reverse: bool,
     /// Leaves the values out.
+    #[param(required = false)]
     keys_only: bool,
     /// Counts the keys, and shows none.
+    #[param(required = false)]
     count_only: bool,
     /// Gathers keys that have this after the prefix into folders.
+    #[param(value_type = Option<String>, min_length = 1)]
     delimiter: Option<Bytes>,
     /// Shows at most so many bytes of each value, and tells how many there are.
     preview: Option<usize>,
+    #[param(ignore)]
     freshness: Freshness,
 }
 
@@ -243,26 +253,51 @@ impl Content for Lines {
 }
 
 /// What `DELETE /v1/kv` is asked.
-#[derive(Debug)]
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct DeleteParams {
     /// From `prefix`, or `start` (the first key) and `end` (the first key after).
+    #[param(ignore)]
     range: KeyRange,
+    /// Says that every key is meant, and has to where no range is given.
+    #[param(inline)]
+    confirm: Option<Confirm>,
+}
+
+/// What `confirm` can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
+enum Confirm {
+    All,
+}
+
+/// The keys that are meant: all of them, when nothing is given.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "it only carries a description: see `key::range`")]
+pub(crate) struct RangeParams {
+    /// What the keys begin with. Not together with `start` and `end`.
+    prefix: Option<String>,
+    /// The first key.
+    start: Option<String>,
+    /// The first key that is not meant any more.
+    end: Option<String>,
 }
 
 impl DeleteParams {
     fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut params = Params::parse(query)?;
         let (range, _) = range(&mut params)?;
-        let confirmed = params.word("confirm", &[("all", ())])?.is_some();
+        let confirm = params.word("confirm", &[("all", Confirm::All)])?;
         params.finish()?;
-        match (range == KeyRange::all(), confirmed) {
+        match (range == KeyRange::all(), confirm.is_some()) {
             (true, false) => Err(wrong(
                 "confirm",
                 "is `all` where every key is to be deleted; \
                  otherwise say which, by `prefix`, or `start` and `end`",
             )),
             (false, true) => Err(wrong("confirm", "is for deleting every key, not these alone")),
-            _ => Ok(Self { range }),
+            _ => Ok(Self { range, confirm }),
         }
     }
 }
@@ -276,4 +311,57 @@ async fn delete(
     let store = conditions::once(&shared.store, headers)?;
     let deleted = store.range(asked.range).delete().await?;
     Ok(at(deleted.revision, json(wire::encode(&kv::Delete::from(deleted)))))
+}
+
+/// The operations of many keys, each as the API's description has it.
+pub(crate) mod operations {
+    #![allow(dead_code, reason = "they only carry descriptions: one function serves them all")]
+
+    use super::{DeleteParams, ListParams, RangeParams};
+    use crate::openapi::{ONCE, QUORUM, WRITE, problems};
+    use crate::problem::Code;
+    use crate::routes::v1::Freshness;
+    use crate::wire::kv;
+
+    problems! {
+        ListProblems = [Code::FutureRevision, Code::BadCursor, Code::Compacted, Code::TooLarge], QUORUM;
+        DeleteProblems = [Code::TooLarge], ONCE, WRITE, QUORUM;
+    }
+
+    /// Lists the keys of a range.
+    ///
+    /// Page by page, as of the revision of the first page; with `count_only`, their number; with `delimiter`,
+    /// as a folder; on `Accept: application/x-ndjson`, all of them, an envelope a line.
+    #[utoipa::path(
+        get, path = "/v1/kv", tag = "data", operation_id = "list",
+        params(RangeParams, ListParams, Freshness),
+        responses(
+            (status = 200, description = "A page, or all.",
+                content((kv::Page<'_> = "application/json"), (kv::Envelope<'_> = "application/x-ndjson")),
+                headers(
+                    ("X-Axon-Revision" = u64, description = "The revision of the store that is shown."),
+                    ("X-Axon-Applied-Index" = u64, description = "Of a local read: the last entry that this node has applied."),
+                )),
+            ListProblems,
+        ),
+    )]
+    pub(crate) fn list() {}
+
+    /// Removes the keys of a range.
+    ///
+    /// Up to 1,000 keys under one revision; more of them in steps of that size.
+    #[utoipa::path(
+        delete, path = "/v1/kv", tag = "data", operation_id = "delete_range",
+        params(
+            RangeParams,
+            DeleteParams,
+            ("Idempotency-Key" = Option<String>, Header, description = "The delete happens once under it: 1 to 128 visible ASCII characters."),
+        ),
+        responses(
+            (status = 200, description = "They are absent now.", body = kv::Delete,
+                headers(("X-Axon-Revision" = u64, description = "The revision of the store after it."))),
+            DeleteProblems,
+        ),
+    )]
+    pub(crate) fn delete() {}
 }
