@@ -12,7 +12,7 @@ use crate::body::{Budget, Room};
 use crate::metrics::{self, Requests, Route};
 use crate::openapi;
 use crate::problem::{Code, Problem};
-use crate::routes::{cluster, health, kv, v1};
+use crate::routes::{cluster, health, kv, v1, watch};
 use axon_core::store::ReadConsistency;
 use axon_core::types::Limits;
 use axon_core::{Cluster, Store};
@@ -143,6 +143,7 @@ impl App {
 
 fn router(shared: Arc<Shared>) -> Router {
     Router::new()
+        .route("/v1/watch", get(watch::watch))
         .route("/v1/status", get(cluster::status))
         .route("/v1/members", get(cluster::members))
         .route("/v1/members/{id}", delete(cluster::remove))

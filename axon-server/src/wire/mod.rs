@@ -10,6 +10,7 @@ pub mod kv;
 pub mod simple;
 pub mod text;
 pub mod txn;
+pub mod watch;
 
 pub use cluster::{Check, Health, Members, Status, TransferRequest, Version};
 pub use simple::{Pair, PutRequest, Success, append_member};
