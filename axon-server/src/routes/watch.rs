@@ -18,7 +18,6 @@
 
 use crate::app::Shared;
 use crate::conditions;
-use crate::key;
 use crate::openapi::{QUORUM, problems};
 use crate::params::{Params, wrong};
 use crate::problem::{Code, Problem};
@@ -173,17 +172,15 @@ pub(crate) struct WatchParams {
 impl WatchParams {
     fn parse(query: Option<&str>, resume_after: Option<Revision>) -> Result<Self, Problem> {
         let mut params = Params::parse(query)?;
-        let (prefix, key) = (params.bytes("prefix")?, params.bytes("key")?);
-        let (start, end) = (params.bytes("start")?, params.bytes("end")?);
+        let (keys, key) = (RangeParams::take(&mut params)?, params.bytes("key")?);
         let from = params.revision("from")?;
         let initial = params.flag("initial")?;
         let previous = params.flag("previous")?;
         let progress = params.count("progress", PROGRESS_SECONDS_MAX)?;
         params.finish()?;
         let range = match key {
-            None => key::range(prefix, start, end)
-                .map_err(|error| Problem::bad_request(error.to_string()))?,
-            Some(_) if prefix.is_some() || start.is_some() || end.is_some() => {
+            None => keys.range()?,
+            Some(_) if keys.is_given() => {
                 return Err(wrong("key", "stands alone, without `prefix`, `start` and `end`"));
             }
             Some(key) if key.is_empty() => return Err(Error::EmptyKey.into()),

@@ -46,13 +46,58 @@ pub(super) async fn answer(
     }
 }
 
+/// Which keys are meant: those that begin with `prefix`, or those from `start` to before `end`.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RangeParams {
+    /// What they begin with. Not together with `start` and `end`.
+    #[param(value_type = Option<String>)]
+    prefix: Option<Bytes>,
+    /// The first of them.
+    #[param(value_type = Option<String>)]
+    start: Option<Bytes>,
+    /// What they come before.
+    #[param(value_type = Option<String>)]
+    end: Option<Bytes>,
+}
+
+impl RangeParams {
+    /// Takes `prefix`, `start` and `end`.
+    pub(crate) fn take(params: &mut Params<'_>) -> Result<Self, Problem> {
+        Ok(Self {
+            prefix: params.bytes("prefix")?,
+            start: params.bytes("start")?,
+            end: params.bytes("end")?,
+        })
+    }
+
+    /// Reports whether there is any of them.
+    pub(crate) fn is_given(&self) -> bool {
+        [&self.prefix, &self.start, &self.end].into_iter().any(Option::is_some)
+    }
+
+    fn has_ends(&self) -> bool {
+        [&self.start, &self.end].into_iter().flatten().any(|end| !end.is_empty())
+    }
+
+    pub(crate) fn range(&self) -> Result<KeyRange, Problem> {
+        let Self { prefix, start, end } = self;
+        key::range(prefix.clone(), start.clone(), end.clone()).map_err(|error| {
+            let name = match error {
+                key::RangeError::Both => "prefix",
+                key::RangeError::Backwards => "end",
+            };
+            Problem::bad_request(error.to_string()).detail("parameter", name)
+        })
+    }
+}
+
 /// What `GET /v1/kv` is asked.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ListParams {
-    /// From `prefix`, or `start` (the first key) and `end` (the first key after); nothing: every key.
     #[param(ignore)]
-    range: KeyRange,
+    keys: RangeParams,
     /// The most items of a page: 1 to 10,000, default 100. Fewer are when they are large.
     #[param(minimum = 1, maximum = 10_000)]
     limit: Option<usize>,
@@ -80,15 +125,10 @@ struct ListParams {
 impl ListParams {
     fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut params = Params::parse(query)?;
-        let (range, has_ends) = range(&mut params)?;
-        let cursor = match params.bytes("cursor")? {
-            None => None,
-            Some(text) => Some(cursor(&text)?),
-        };
         let asked = Self {
-            range,
+            keys: RangeParams::take(&mut params)?,
             limit: params.count("limit", LIMIT_MAX)?,
-            cursor,
+            cursor: params.bytes("cursor")?.map(|text| cursor(&text)).transpose()?,
             reverse: params.flag("reverse")?,
             keys_only: params.flag("keys_only")?,
             count_only: params.flag("count_only")?,
@@ -103,7 +143,7 @@ impl ListParams {
         if asked.delimiter.as_ref().is_some_and(Bytes::is_empty) {
             return Err(wrong("delimiter", "has at least one byte"));
         }
-        if asked.delimiter.is_some() && has_ends {
+        if asked.delimiter.is_some() && asked.keys.has_ends() {
             return Err(wrong("delimiter", "wants a `prefix`, not `start` and `end`"));
         }
         if asked.count_only {
@@ -137,12 +177,11 @@ impl ListParams {
         }
     }
 
-    fn query(&mut self, shared: &Shared) -> Query {
-        let range = std::mem::replace(&mut self.range, KeyRange::all());
-        let mut query = self.freshness.store(shared).range(range);
+    fn query(&self, shared: &Shared) -> Result<Query, Problem> {
+        let mut query = self.freshness.store(shared).range(self.keys.range()?);
         query = query.limit(self.limit.unwrap_or(LIMIT_DEFAULT));
-        if let Some(cursor) = self.cursor.take() {
-            query = query.cursor(cursor);
+        if let Some(cursor) = &self.cursor {
+            query = query.cursor(cursor.clone());
         }
         if let Some(revision) = self.freshness.revision {
             query = query.at(revision);
@@ -150,23 +189,8 @@ impl ListParams {
         if self.reverse {
             query = query.reverse();
         }
-        if self.keys_only { query.keys_only() } else { query }
+        Ok(if self.keys_only { query.keys_only() } else { query })
     }
-}
-
-/// Takes `prefix`, `start` and `end`; says whether the range has ends of its own.
-fn range(params: &mut Params<'_>) -> Result<(KeyRange, bool), Problem> {
-    let (prefix, start) = (params.bytes("prefix")?, params.bytes("start")?);
-    let end = params.bytes("end")?;
-    let has_ends = [&start, &end].iter().any(|text| text.as_ref().is_some_and(|t| !t.is_empty()));
-    let range = key::range(prefix, start, end).map_err(|error| {
-        let name = match error {
-            key::RangeError::Both => "prefix",
-            key::RangeError::Backwards => "end",
-        };
-        Problem::bad_request(error.to_string()).detail("parameter", name)
-    })?;
-    Ok((range, has_ends))
 }
 
 fn cursor(text: &[u8]) -> Result<Cursor, Problem> {
@@ -182,11 +206,11 @@ fn refuse_given(given: &[(&str, bool)], reason: &str) -> Result<(), Problem> {
     }
 }
 
-async fn page(shared: &Shared, mut asked: ListParams) -> Result<Response<Body>, Problem> {
-    let room = shared.pages.take().await?;
+async fn page(shared: &Shared, asked: ListParams) -> Result<Response<Body>, Problem> {
     let values = asked.values();
-    let query = asked.query(shared);
-    let (listed, children) = match asked.delimiter.take() {
+    let query = asked.query(shared)?;
+    let room = shared.pages.take().await?;
+    let (listed, children) = match asked.delimiter {
         None => (query.page().await?, None),
         Some(delimiter) => {
             let listing = query.list(delimiter).await?;
@@ -215,8 +239,8 @@ async fn page(shared: &Shared, mut asked: ListParams) -> Result<Response<Body>, 
     Ok(asked.freshness.told(revision, applied_index, response))
 }
 
-async fn count(shared: &Shared, mut asked: ListParams) -> Result<Response<Body>, Problem> {
-    let counted = asked.query(shared).count().await?;
+async fn count(shared: &Shared, asked: ListParams) -> Result<Response<Body>, Problem> {
+    let counted = asked.query(shared)?.count().await?;
     let document = wire::encode(&kv::Page {
         items: Vec::new(),
         prefixes: None,
@@ -232,11 +256,12 @@ async fn lines(shared: &Shared, asked: ListParams) -> Result<Response<Body>, Pro
     let reason = "makes no sense for a stream of all items";
     asked.refuse_paging(reason)?;
     refuse_given(&[("count_only", asked.count_only), ("reverse", asked.reverse)], reason)?;
+    let range = asked.keys.range()?;
     let turn = parts::turn(shared)?;
     let snapshot = asked.freshness.snapshot(shared).await?;
     let (revision, applied_index) = (snapshot.revision(), snapshot.applied_index());
     let lines = Lines(asked.values());
-    let (first, parts) = Parts::new(snapshot, asked.range, lines, turn).next().await?;
+    let (first, parts) = Parts::new(snapshot, range, lines, turn).next().await?;
     let body = if parts.is_finished() { Body::from(first) } else { parts.into_body(first) };
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(LINES));
@@ -256,48 +281,44 @@ impl Content for Lines {
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct DeleteParams {
-    /// From `prefix`, or `start` (the first key) and `end` (the first key after).
     #[param(ignore)]
-    range: KeyRange,
-    /// Says that every key is meant, and has to where no range is given.
+    keys: RangeParams,
+    /// `all`, where every key is to be deleted.
     #[param(inline)]
     confirm: Option<Confirm>,
 }
 
 /// What `confirm` can be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[derive(Debug, Clone, Copy, ToSchema)]
 #[schema(rename_all = "lowercase")]
 enum Confirm {
     All,
 }
 
-/// The keys that are meant: all of them, when nothing is given.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "it only carries a description: see `key::range`")]
-pub(crate) struct RangeParams {
-    /// What the keys begin with. Not together with `start` and `end`.
-    prefix: Option<String>,
-    /// The first key.
-    start: Option<String>,
-    /// The first key that is not meant any more.
-    end: Option<String>,
-}
-
 impl DeleteParams {
     fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut params = Params::parse(query)?;
-        let (range, _) = range(&mut params)?;
-        let confirm = params.word("confirm", &[("all", Confirm::All)])?;
+        let asked = Self {
+            keys: RangeParams::take(&mut params)?,
+            confirm: params.word("confirm", &[("all", Confirm::All)])?,
+        };
         params.finish()?;
-        match (range == KeyRange::all(), confirm.is_some()) {
-            (true, false) => Err(wrong(
+        Ok(asked)
+    }
+
+    /// The range, if it is safe to delete it: a `prefix` that was forgotten must not cost everything.
+    fn range(&self) -> Result<KeyRange, Problem> {
+        let range = self.keys.range()?;
+        match (range == KeyRange::all(), self.confirm) {
+            (true, None) => Err(wrong(
                 "confirm",
-                "is `all` where every key is to be deleted; \
-                 otherwise say which, by `prefix`, or `start` and `end`",
+                "must be `all` to delete every key; name a `prefix`, or `start` and `end`, to delete \
+                 some",
             )),
-            (false, true) => Err(wrong("confirm", "is for deleting every key, not these alone")),
-            _ => Ok(Self { range, confirm }),
+            (false, Some(Confirm::All)) => {
+                Err(wrong("confirm", "is for deleting every key, and these are only some"))
+            }
+            _ => Ok(range),
         }
     }
 }
@@ -309,7 +330,7 @@ async fn delete(
 ) -> Result<Response<Body>, Problem> {
     conditions::refuse(headers)?;
     let store = conditions::once(&shared.store, headers)?;
-    let deleted = store.range(asked.range).delete().await?;
+    let deleted = store.range(asked.range()?).delete().await?;
     Ok(at(deleted.revision, json(wire::encode(&kv::Delete::from(deleted)))))
 }
 
