@@ -18,6 +18,7 @@ use crate::status::{MemberStatus, Membership, Metrics, RaftState, Status};
 use crate::store::Store;
 use crate::transport::Transport;
 use crate::types::{ClusterId, LogIndex, Member, NodeId};
+use crate::watch::Hub;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -64,6 +65,7 @@ enum Phase {
 struct Running {
     engine: Arc<Engine>,
     name: String,
+    hub: Arc<Hub>,
 }
 
 impl Drop for Inner {
@@ -90,6 +92,11 @@ impl Inner {
     /// The running engine, or why there is none.
     pub(crate) fn engine(&self) -> Result<Arc<Engine>, Error> {
         Ok(self.running()?.engine.clone())
+    }
+
+    /// The hub of the watchers, or why there is none.
+    pub(crate) fn hub(&self) -> Result<Arc<Hub>, Error> {
+        Ok(self.running()?.hub.clone())
     }
 
     fn running(&self) -> Result<Arc<Running>, Error> {
@@ -226,8 +233,12 @@ impl Cluster {
     /// Returns the counters.
     pub fn metrics(&self) -> Metrics {
         let mut metrics = Metrics::default();
-        if let Ok(engine) = self.inner.engine() {
-            engine.count(&mut metrics);
+        if let Ok(running) = self.inner.running() {
+            running.engine.count(&mut metrics);
+            let watches = running.hub.metrics();
+            metrics.watchers = watches.watchers;
+            metrics.watch_events = watches.events;
+            metrics.watch_resyncs = watches.resyncs;
         }
         metrics
     }
@@ -533,7 +544,9 @@ async fn run(
     };
     let announced =
         membership::announce(engine.clone(), identity.nonce(), member, promotes, knock_at);
-    let weak = Arc::downgrade(inner);
+    let hub = Hub::new(engine.reader.clone());
+    engine.keep(hub.clone().run());
+    let (weak, told) = (Arc::downgrade(inner), hub.clone());
     let watched = engine.clone();
     engine.keep(async move {
         // The lock on the directory is held for as long as anything may write to it.
@@ -542,13 +555,15 @@ async fn run(
             fault = watched.faulted() => fault,
             id = announced => Error::Removed { id },
         };
+        told.close(&cause);
+        drop(told);
         if let Some(inner) = weak.upgrade() {
             inner.end(&cause);
         }
         drop(weak);
         std::future::pending::<()>().await;
     });
-    let running = Running { engine, name: identity.name };
+    let running = Running { engine, name: identity.name, hub };
     let _ = inner.phase.send_replace(Phase::Running(Arc::new(running)));
     Ok(())
 }

@@ -141,4 +141,10 @@ pub struct Metrics {
     pub read_index_rounds: u64,
     /// Linearizable reads served by those rounds.
     pub linearizable_reads: u64,
+    /// Watchers, now.
+    pub watchers: u64,
+    /// Events told to watchers since the start.
+    pub watch_events: u64,
+    /// Watchers told since the start that the history has moved beyond them.
+    pub watch_resyncs: u64,
 }

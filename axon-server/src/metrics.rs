@@ -229,6 +229,10 @@ fn log_and_state(page: &mut Page, metrics: &axon_core::status::Metrics) {
     page.counter("axon_read_index_rounds_total", "ReadIndex rounds asked.", rounds);
     let reads = metrics.linearizable_reads;
     page.counter("axon_linearizable_reads_total", "Reads served by them.", reads);
+    page.gauge("axon_watchers", "Watchers.", metrics.watchers);
+    page.counter("axon_watch_events_total", "Events told to watchers.", metrics.watch_events);
+    let resyncs = metrics.watch_resyncs;
+    page.counter("axon_watch_resyncs_total", "Watchers too slow for the history.", resyncs);
 }
 
 /// What Linux tells of this process; where it does not, the lines are missing.

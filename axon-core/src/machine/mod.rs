@@ -255,7 +255,13 @@ impl Machine {
                 Outcome::Done
             }
             Op::Found { cluster_id, last_node_id } => self.found(cluster_id, last_node_id),
-            Op::Compact { .. } | Op::Sweep { .. } => unimplemented!("machine/compact.rs"),
+            Op::Compact { upto } => {
+                let upto = upto.min(self.registers.revision);
+                let compacted = self.registers.compacted_revision.max(upto);
+                self.registers.compacted_revision = compacted;
+                Outcome::Compacted(compacted)
+            }
+            Op::Sweep { .. } => unimplemented!("machine/compact.rs"),
             Op::Once { key, fingerprint, op } => {
                 return once::once(
                     registers,

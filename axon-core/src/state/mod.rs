@@ -220,6 +220,7 @@ impl Core {
             position: self.position.clone(),
             revision: registers.revision,
             compacted_revision: registers.compacted_revision,
+            swept_revision: registers.swept_revision,
             clock: registers.clock,
             last_node_id: registers.last_node_id,
             cluster_id: registers.cluster_id,

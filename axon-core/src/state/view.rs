@@ -12,6 +12,7 @@ use super::seal::{Totals, unseal};
 use super::{Inner, StateMetrics};
 use crate::error::StorageError;
 use crate::machine::clock::ClusterClock;
+use crate::machine::corrupt;
 use crate::machine::rows::{self, KeyChange};
 use crate::storage::{Result, Row, Space};
 use crate::types::{ClusterId, KeyRange, KeyValue, LogIndex, NodeId, Revision};
@@ -57,6 +58,7 @@ pub(crate) struct Moment {
     pub position: Position,
     pub revision: Revision,
     pub compacted_revision: Revision,
+    pub swept_revision: Revision,
     pub clock: ClusterClock,
     pub last_node_id: NodeId,
     pub cluster_id: Option<ClusterId>,
@@ -126,6 +128,12 @@ impl View {
         self.moment.compacted_revision
     }
 
+    /// What history up to here left behind is gone too; the rest of it, up to and with the compacted
+    /// revision, goes step by step.
+    pub fn swept_revision(&self) -> Revision {
+        self.moment.swept_revision
+    }
+
     /// The place in the log.
     pub fn position(&self) -> &Position {
         &self.moment.position
@@ -163,18 +171,28 @@ impl View {
         Ok(version.map(|version| version.with_key(Bytes::copy_from_slice(key))))
     }
 
-    /// Reads what each revision changed, from `from` on.
+    /// Reads what each revision changed, from `from` on (or from the first that is not swept): every
+    /// one, in order. One that is missing is a fault.
     pub fn changes(
         &self,
         from: Revision,
     ) -> Result<impl Iterator<Item = Result<(Revision, Vec<KeyChange>)>> + Send + '_> {
-        let start = rows::number_key(from.0);
-        let rows = self.rows(Space::Changes, Bound::Included(&start), Bound::Unbounded)?;
-        Ok(rows.map(|row| {
-            let (key, row) = row?;
-            let decoded = rows::number(&key).and_then(|number| Ok((number, rows::changes(&row)?)));
-            let (number, changes) = decoded.inspect_err(|error| self.faults.latch(error))?;
-            Ok((Revision(number), changes))
+        let mut due = from.max(self.swept_revision().next());
+        let start = rows::number_key(due.0);
+        let mut rows = self.rows(Space::Changes, Bound::Included(&start), Bound::Unbounded)?;
+        Ok(std::iter::from_fn(move || {
+            if due > self.revision() {
+                return None;
+            }
+            let changes = match rows.next() {
+                Some(Ok((key, row))) if key == rows::number_key(due.0) => rows::changes(&row),
+                Some(Err(error)) => Err(error),
+                _ => Err(corrupt("changes", format_args!("those of revision {due} are missing"))),
+            };
+            let changes = changes.inspect_err(|error| self.faults.latch(error));
+            let next = if changes.is_ok() { due.next() } else { Revision(u64::MAX) };
+            let revision = std::mem::replace(&mut due, next);
+            Some(changes.map(|changes| (revision, changes)))
         }))
     }
 
@@ -190,6 +208,17 @@ impl View {
         let Some(row) = self.row(Space::History, &history_key.freeze())? else { return Ok(None) };
         let version = rows::history(&row).inspect_err(|error| self.faults.latch(error))?;
         Ok(version.map(|version| version.with_key(key.clone())))
+    }
+
+    /// Reads the version of `key` that `revision` stored, which its changes tell. It stays until the
+    /// revision that superseded it is swept: to miss it here is a fault.
+    pub fn stored_by(&self, key: &Bytes, revision: Revision) -> Result<KeyValue> {
+        self.version_of(key, revision)?.ok_or_else(|| {
+            let key = key.escape_ascii();
+            let error = corrupt("history", format_args!("{key} of revision {revision} is missing"));
+            self.faults.latch(&error);
+            error
+        })
     }
 
     /// Reads the pairs of `range` in key order, at most `items_max` of them and, after the first,

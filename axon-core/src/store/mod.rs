@@ -243,6 +243,26 @@ impl Store {
     }
 
     /// Begins a watch of `key` alone. Prefixes and ranges are watched by [`Query::watch`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = axon_core::Cluster::open(dir.path()).await?.store();
+    /// use axon_core::store::{WatchChange, WatchEvent};
+    /// use futures_util::StreamExt;
+    ///
+    /// let mut changes = store.watch("color").start().await?;
+    /// let written = store.put("color", "red").await?;
+    /// match changes.next().await.expect("it does not end by itself")? {
+    ///     WatchEvent::Batch { revision, changes } => {
+    ///         assert_eq!(revision, written.revision);
+    ///         let WatchChange::Put { pair, .. } = &changes[0] else { panic!("it was a put") };
+    ///         assert_eq!(pair.value.as_ref(), b"red");
+    ///     }
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn watch(&self, key: impl Into<Bytes>) -> Watch {
         Watch::new(self.clone(), KeyRange::key(key))
     }

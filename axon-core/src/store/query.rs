@@ -176,7 +176,24 @@ impl Query {
         self.store.delete_range(self.range).await
     }
 
-    /// Begins a watch of the range.
+    /// Begins a watch of the range. What else was asked for, as a limit or an order, does not matter.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = axon_core::Cluster::open(dir.path()).await?.store();
+    /// use axon_core::store::WatchEvent;
+    /// use futures_util::StreamExt;
+    ///
+    /// let mut settings = store.prefix("config/").watch().start().await?;
+    /// store.put("weather", "fine").await?;
+    /// let written = store.put("config/color", "red").await?;
+    /// match settings.next().await.expect("it does not end by itself")? {
+    ///     WatchEvent::Batch { revision, .. } => assert_eq!(revision, written.revision),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn watch(self) -> Watch {
         Watch::new(self.store, self.range)
     }
