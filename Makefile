@@ -30,7 +30,7 @@ test: tools fmt clippy build tidy doc examples doctest tests ## Everything that 
 check: fmt clippy tidy ## The quick part of it: format, lints, the rules of the tree
 
 bench: ## Run the benchmarks (ARGS="put/3" selects; reports in target/criterion)
-	$(CARGO) bench -p axon-benches --bench log --bench apply --bench put -- $(ARGS)
+	$(CARGO) bench -p axon-benches --bench log --bench apply --bench range --bench put -- $(ARGS)
 
 acceptance: ## Try the promises on real processes (minutes; ARGS="--points 3,8 --pairs 1000" selects)
 	$(CARGO) build --release -p axon-server -p axon-launcher -p axon-benches --bin axon-server --bin axon-launcher --bin acceptance

@@ -15,7 +15,7 @@
 use super::corrupt;
 use crate::storage::Result;
 use crate::types::{KeyValue, Revision};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 const VERSION_ROW: u8 = 1;
 const TOMBSTONE_ROW: u8 = 2;
@@ -66,7 +66,7 @@ impl Reader {
             }
             number |= bits << (7 * place);
             if byte & 0x80 == 0 {
-                self.rest = self.rest.slice(place + 1..);
+                self.rest.advance(place + 1);
                 return Ok(number);
             }
         }
@@ -78,7 +78,7 @@ impl Reader {
         let Some(array) = self.rest.first_chunk::<N>().copied() else {
             return Err(corrupt(self.what, "it ends too early"));
         };
-        self.rest = self.rest.slice(N..);
+        self.rest.advance(N);
         Ok(array)
     }
 
@@ -186,16 +186,24 @@ pub fn put_escaped(out: &mut BytesMut, part: &[u8]) {
     out.extend_from_slice(&[0, 0]);
 }
 
+/// Splits a history key into its escaped key, which sorts as the key does, and its revision.
+pub fn split_history_key(encoded: &[u8]) -> Result<(&[u8], Revision)> {
+    let (escaped, revision) = encoded
+        .split_last_chunk::<8>()
+        .ok_or_else(|| corrupt("a history key", "not what was encoded"))?;
+    Ok((escaped, Revision(u64::from_be_bytes(*revision))))
+}
+
 /// Decodes a history key.
 pub fn history_key(encoded: &[u8]) -> Result<(Bytes, Revision)> {
     let wrong = || corrupt("a history key", "not what was encoded");
-    let (mut rest, revision) = encoded.split_last_chunk::<8>().ok_or_else(wrong)?;
+    let (mut rest, revision) = split_history_key(encoded)?;
     let mut key = BytesMut::with_capacity(rest.len());
     loop {
         let zero = rest.iter().position(|byte| *byte == 0).ok_or_else(wrong)?;
         key.extend_from_slice(&rest[..zero]);
         match rest[zero + 1..] {
-            [0] => return Ok((key.freeze(), Revision(u64::from_be_bytes(*revision)))),
+            [0] => return Ok((key.freeze(), revision)),
             [0xff, ..] => {
                 key.put_u8(0);
                 rest = &rest[zero + 2..];

@@ -14,7 +14,9 @@
 
 mod base;
 mod checkpoint;
+mod merge;
 mod overlay;
+mod past;
 mod seal;
 pub mod transfer;
 mod view;
@@ -33,6 +35,7 @@ use crate::types::LogIndex;
 use base::{Base, Loaded};
 use bytes::Bytes;
 use checkpoint::{Job, Underway, begin};
+use merge::Layers;
 use overlay::Overlay;
 use seal::RowHasher;
 use std::ops::Bound;
@@ -43,7 +46,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use transfer::VerifiedSnapshot;
-use view::{Faults, Moment, read_through, scan_through};
+use view::{Faults, Moment};
 
 /// The settings of the state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,9 +124,16 @@ struct Latest<'a> {
     base: &'a Base,
 }
 
+impl<'a> Latest<'a> {
+    fn layers(&self) -> Layers<'a> {
+        let Self { active, frozen, base } = *self;
+        Layers { active, sequence: u64::MAX, frozen, base }
+    }
+}
+
 impl Rows for Latest<'_> {
     fn get(&self, space: Space, key: &Bytes) -> Result<Option<Bytes>> {
-        read_through(self.active, u64::MAX, self.frozen, self.base, space, key)
+        self.layers().get(space, key)
     }
 
     fn scan(
@@ -132,9 +142,7 @@ impl Rows for Latest<'_> {
         start: Bound<&[u8]>,
         end: Bound<&[u8]>,
     ) -> Result<Box<dyn Iterator<Item = Result<Row>> + '_>> {
-        let Self { active, frozen, base } = *self;
-        let rows = scan_through(active, u64::MAX, frozen, base, space, start, end)?;
-        Ok(Box::new(rows))
+        Ok(Box::new(self.layers().scan(space, start, end, false)?.present()))
     }
 }
 

@@ -72,15 +72,7 @@ impl Overlay {
 
     /// Reads a row as of `sequence`.
     pub(crate) fn get(&self, space: Space, key: &Bytes, sequence: u64) -> Lookup {
-        let Some(versions) = self.versions(space) else { return Lookup::Unchanged };
-        let probe = Versioned::new(key.clone(), sequence);
-        match versions.lower_bound(Bound::Included(&probe)) {
-            Some(entry) if entry.key().key == *key => match entry.value() {
-                Some(row) => Lookup::Row(row.clone()),
-                None => Lookup::Removed,
-            },
-            _ => Lookup::Unchanged,
-        }
+        self.versions(space).map_or(Lookup::Unchanged, |versions| look_up(versions, key, sequence))
     }
 
     /// Reads the rows between two bounds as of `sequence`, in key order.
@@ -90,18 +82,34 @@ impl Overlay {
         start: Bound<&[u8]>,
         end: Bound<&[u8]>,
         sequence: u64,
-    ) -> OverlayRange<'_> {
+    ) -> Ascending<'_> {
         // Of a key's versions the newest comes first: to skip a key is to begin after its oldest.
         let first = match start {
-            Bound::Included(key) => {
-                Bound::Included(Versioned::new(Bytes::copy_from_slice(key), u64::MAX))
-            }
-            Bound::Excluded(key) => Bound::Excluded(Versioned::new(Bytes::copy_from_slice(key), 0)),
+            Bound::Included(key) => Bound::Included(newest(Bytes::copy_from_slice(key))),
+            Bound::Excluded(key) => Bound::Excluded(oldest(Bytes::copy_from_slice(key))),
             Bound::Unbounded => Bound::Unbounded,
         };
-        let entry = self.versions(space).and_then(|versions| versions.lower_bound(first.as_ref()));
+        let versions = self.versions(space);
+        let entry = versions.and_then(|versions| versions.lower_bound(first.as_ref()));
         let end = end.map(Bytes::copy_from_slice);
-        OverlayRange { entry, end, sequence, last: None }
+        Ascending { versions, entry, end, sequence, last: None, skipped: 0 }
+    }
+
+    /// Reads the rows between two bounds as of `sequence`, against the key order.
+    pub(crate) fn range_back(
+        &self,
+        space: Space,
+        start: Bound<&[u8]>,
+        end: Bound<&[u8]>,
+        sequence: u64,
+    ) -> Descending<'_> {
+        let below = match end {
+            Bound::Included(key) => Bound::Included(oldest(Bytes::copy_from_slice(key))),
+            Bound::Excluded(key) => Bound::Excluded(newest(Bytes::copy_from_slice(key))),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        let start = start.map(Bytes::copy_from_slice);
+        Descending { versions: self.versions(space), start, below, sequence }
     }
 
     /// The memory it takes, roughly.
@@ -110,15 +118,63 @@ impl Overlay {
     }
 }
 
+/// Where the versions of a key begin.
+const fn newest(key: Bytes) -> Versioned {
+    Versioned::new(key, u64::MAX)
+}
+
+/// Where they end.
+const fn oldest(key: Bytes) -> Versioned {
+    Versioned::new(key, 0)
+}
+
+fn look_up(versions: &Versions, key: &Bytes, sequence: u64) -> Lookup {
+    let probe = Versioned::new(key.clone(), sequence);
+    match versions.lower_bound(Bound::Included(&probe)) {
+        Some(entry) if entry.key().key == *key => match entry.value() {
+            Some(row) => Lookup::Row(row.clone()),
+            None => Lookup::Removed,
+        },
+        _ => Lookup::Unchanged,
+    }
+}
+
+/// Versions that are stepped over, before a search goes past all that are not wanted: a step is
+/// cheaper than a search, but a key may have any number of versions.
+const SKIPPED_MAX: u32 = 8;
+
 /// Rows of an overlay in key order.
-pub(crate) struct OverlayRange<'a> {
+pub(crate) struct Ascending<'a> {
+    versions: Option<&'a Versions>,
     entry: Option<Entry<'a, Versioned, Option<Bytes>>>,
     end: Bound<Bytes>,
     sequence: u64,
     last: Option<Bytes>,
+    skipped: u32,
 }
 
-impl Iterator for OverlayRange<'_> {
+impl<'a> Ascending<'a> {
+    /// Finds where to go on behind a version of `key` that is not wanted: an older one of the key
+    /// that came last, or one that is too young.
+    fn behind(
+        &mut self,
+        entry: &Entry<'a, Versioned, Option<Bytes>>,
+    ) -> Option<Entry<'a, Versioned, Option<Bytes>>> {
+        self.skipped += 1;
+        if self.skipped <= SKIPPED_MAX {
+            return entry.next();
+        }
+        self.skipped = 0;
+        let key = entry.key().key.clone();
+        if self.last.as_ref() == Some(&key) {
+            self.versions?.lower_bound(Bound::Excluded(&oldest(key)))
+        } else {
+            self.versions?.lower_bound(Bound::Included(&Versioned::new(key, self.sequence)))
+        }
+    }
+}
+
+impl Iterator for Ascending<'_> {
     type Item = (Bytes, Option<Bytes>);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -133,12 +189,51 @@ impl Iterator for OverlayRange<'_> {
             if !within {
                 return None;
             }
-            let visible = sequence.0 <= self.sequence && self.last.as_ref() != Some(key);
-            let found = visible.then(|| (key.clone(), entry.value().clone()));
+            if sequence.0 > self.sequence || self.last.as_ref() == Some(key) {
+                self.entry = self.behind(&entry);
+                continue;
+            }
+            let (key, row) = (key.clone(), entry.value().clone());
             self.entry = entry.next();
-            if let Some((key, row)) = found {
-                self.last = Some(key.clone());
-                return Some((key, row));
+            self.last = Some(key.clone());
+            self.skipped = 0;
+            return Some((key, row));
+        }
+    }
+}
+
+/// Rows of an overlay against the key order. Two searches a key, however many versions it has: the
+/// map has no links backwards, so that a step back would be a search as well.
+pub(crate) struct Descending<'a> {
+    versions: Option<&'a Versions>,
+    start: Bound<Bytes>,
+    /// What lies above the keys to come.
+    below: Bound<Versioned>,
+    sequence: u64,
+}
+
+impl Iterator for Descending<'_> {
+    type Item = (Bytes, Option<Bytes>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let versions = self.versions?;
+        loop {
+            let key = versions.upper_bound(self.below.as_ref())?.key().key.clone();
+            let within = match &self.start {
+                Bound::Included(start) => key >= *start,
+                Bound::Excluded(start) => key > *start,
+                Bound::Unbounded => true,
+            };
+            if !within {
+                self.versions = None;
+                return None;
+            }
+            self.below = Bound::Excluded(newest(key.clone()));
+            match look_up(versions, &key, self.sequence) {
+                Lookup::Row(row) => return Some((key, Some(row))),
+                Lookup::Removed => return Some((key, None)),
+                // All its versions are younger.
+                Lookup::Unchanged => {}
             }
         }
     }
@@ -165,19 +260,50 @@ mod tests {
         assert_eq!(overlay.get(Space::History, &bytes("k"), 9), Lookup::Unchanged);
     }
 
+    fn keys(rows: impl Iterator<Item = (Bytes, Option<Bytes>)>) -> String {
+        rows.map(|(key, _)| String::from_utf8_lossy(&key).into_owned()).collect()
+    }
+
     #[test]
-    fn a_range_gives_each_key_once_within_its_bounds() {
+    fn a_range_gives_each_key_once_within_its_bounds_in_both_directions() {
         let overlay = Overlay::default();
         for (sequence, key) in ["a", "b", "b", "c", "c", "d"].into_iter().enumerate() {
             overlay.insert(Space::Kv, bytes(key), sequence as u64, Some(bytes(key)));
         }
-        let keys = |start, end, sequence| {
-            let range = overlay.range(Space::Kv, start, end, sequence);
-            range.map(|(key, _)| String::from_utf8_lossy(&key).into_owned()).collect::<String>()
+        let check = |start, end, sequence, expected: &str| {
+            assert_eq!(keys(overlay.range(Space::Kv, start, end, sequence)), expected);
+            let back: String = expected.chars().rev().collect();
+            assert_eq!(keys(overlay.range_back(Space::Kv, start, end, sequence)), back);
         };
-        assert_eq!(keys(Bound::Unbounded, Bound::Unbounded, 9), "abcd");
-        assert_eq!(keys(Bound::Unbounded, Bound::Unbounded, 3), "abc");
-        assert_eq!(keys(Bound::Excluded(b"b"), Bound::Included(b"d"), 9), "cd");
-        assert_eq!(keys(Bound::Included(b"b"), Bound::Excluded(b"d"), 9), "bc");
+        check(Bound::Unbounded, Bound::Unbounded, 9, "abcd");
+        check(Bound::Unbounded, Bound::Unbounded, 3, "abc");
+        check(Bound::Excluded(b"b"), Bound::Included(b"d"), 9, "cd");
+        check(Bound::Included(b"b"), Bound::Excluded(b"d"), 9, "bc");
+        check(Bound::Included(b"c"), Bound::Included(b"b"), 9, "");
+        assert_eq!(keys(overlay.range(Space::Meta, Bound::Unbounded, Bound::Unbounded, 9)), "");
+    }
+
+    #[test]
+    fn many_versions_of_a_key_are_passed_by() {
+        let overlay = Overlay::default();
+        for sequence in 0..100 {
+            let key = if sequence % 10 == 0 { "a" } else { "hot" };
+            let row = Some(Bytes::from(format!("{sequence}")));
+            overlay.insert(Space::Kv, bytes(key), sequence, row);
+        }
+        overlay.insert(Space::Kv, bytes("z"), 100, None);
+        for sequence in 1..=100 {
+            let (all, end) = (Bound::Unbounded, Bound::Unbounded);
+            let rows: Vec<_> = overlay.range(Space::Kv, all, end, sequence).collect();
+            let mut back: Vec<_> = overlay.range_back(Space::Kv, all, end, sequence).collect();
+            back.reverse();
+            assert_eq!(rows, back);
+            let row = |number: u64| Some(Bytes::from(format!("{number}")));
+            let newest_a = sequence.min(99) / 10 * 10;
+            let newest_hot = sequence.min(99) - u64::from(sequence % 10 == 0 && sequence < 100);
+            assert_eq!(rows[0], (bytes("a"), row(newest_a)));
+            assert_eq!(rows[1], (bytes("hot"), row(newest_hot)));
+            assert_eq!(rows.get(2), (sequence == 100).then_some(&(bytes("z"), None)));
+        }
     }
 }

@@ -4,20 +4,20 @@
 //! one while a checkpoint is under way, and the base. Nothing in it ever changes, and holding one
 //! never holds up apply; it keeps an overlay in memory and a view of the engine open, so drop it
 //! soon. Calls may block on the disk. A row that cannot be trusted halts the replica, whoever
-//! reads it.
+//! reads it. What was true at earlier revisions is read in [`past`](super::past).
 
 use super::base::{Base, Position};
-use super::overlay::{Lookup, Overlay};
-use super::seal::{Totals, unseal};
+use super::merge::Layers;
+use super::overlay::Overlay;
+use super::seal::Totals;
 use super::{Inner, StateMetrics};
 use crate::error::StorageError;
 use crate::machine::clock::ClusterClock;
 use crate::machine::corrupt;
 use crate::machine::rows::{self, KeyChange};
 use crate::storage::{Result, Row, Space};
-use crate::types::{ClusterId, KeyRange, KeyValue, LogIndex, NodeId, Revision};
+use crate::types::{ClusterId, KeyValue, LogIndex, NodeId, Revision};
 use bytes::{Bytes, BytesMut};
-use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -50,6 +50,7 @@ impl Faults {
 }
 
 /// The layers as of one moment, with the counters that belong to it.
+#[derive(Clone)]
 pub(crate) struct Moment {
     pub active: Arc<Overlay>,
     pub sequence: u64,
@@ -65,56 +66,11 @@ pub(crate) struct Moment {
     pub totals: Totals,
 }
 
-/// Reads one row through layers of which the youngest knows best.
-pub(crate) fn read_through(
-    active: &Overlay,
-    sequence: u64,
-    frozen: Option<&Overlay>,
-    base: &Base,
-    space: Space,
-    key: &Bytes,
-) -> Result<Option<Bytes>> {
-    let overlays = [Some((active, sequence)), frozen.map(|frozen| (frozen, u64::MAX))];
-    for (overlay, sequence) in overlays.into_iter().flatten() {
-        match overlay.get(space, key, sequence) {
-            Lookup::Unchanged => {}
-            Lookup::Removed => return Ok(None),
-            Lookup::Row(row) => return Ok(Some(row)),
-        }
-    }
-    let sealed = base.view.get(space, key)?;
-    sealed.map(|sealed| unseal(space, key, sealed)).transpose()
-}
-
-/// Reads the rows between two bounds through layers of which the youngest knows best.
-pub(crate) fn scan_through<'a>(
-    active: &'a Overlay,
-    sequence: u64,
-    frozen: Option<&'a Overlay>,
-    base: &'a Base,
-    space: Space,
-    start: Bound<&[u8]>,
-    end: Bound<&[u8]>,
-) -> Result<impl Iterator<Item = Result<Row>> + Send + use<'a>> {
-    let mut layers: Vec<Peekable<Layer<'a>>> = Vec::with_capacity(3);
-    layers.push(boxed(active.range(space, start, end, sequence).map(Ok)));
-    if let Some(frozen) = frozen {
-        layers.push(boxed(frozen.range(space, start, end, u64::MAX).map(Ok)));
-    }
-    let base = base.view.scan(space, start, end, false)?;
-    layers.push(boxed(base.map(move |row| {
-        let (key, sealed) = row?;
-        let row = unseal(space, &key, sealed)?;
-        Ok((key, Some(row)))
-    })));
-    Ok(Merge { layers })
-}
-
 /// The state as of one moment. Cheap to clone.
 #[derive(Clone)]
 pub struct View {
-    moment: Arc<Moment>,
-    faults: Faults,
+    pub(crate) moment: Arc<Moment>,
+    pub(crate) faults: Faults,
 }
 
 impl View {
@@ -151,24 +107,6 @@ impl View {
         row.map(|row| Ok(rows::version(&row)?.with_key(key)))
             .transpose()
             .inspect_err(|error| self.faults.latch(error))
-    }
-
-    /// Reads a key as it was at `at`, which is neither compacted nor in the future.
-    pub fn get_at(&self, key: &[u8], at: Revision) -> Result<Option<KeyValue>> {
-        let newest = self.get(key)?;
-        if at >= self.revision() || newest.as_ref().is_some_and(|pair| pair.mod_revision <= at) {
-            return Ok(newest);
-        }
-        let bound = |revision| {
-            let mut bound = BytesMut::new();
-            rows::put_history_key(&mut bound, key, revision);
-            bound
-        };
-        let (start, end) = (bound(Revision(0)), bound(at));
-        let kept = self.rows(Space::History, Bound::Included(&start), Bound::Included(&end))?;
-        let Some(row) = kept.last() else { return Ok(None) };
-        let version = rows::history(&row?.1).inspect_err(|error| self.faults.latch(error))?;
-        Ok(version.map(|version| version.with_key(Bytes::copy_from_slice(key))))
     }
 
     /// Reads what each revision changed, from `from` on (or from the first that is not swept): every
@@ -221,36 +159,9 @@ impl View {
         })
     }
 
-    /// Reads the pairs of `range` in key order, at most `items_max` of them and, after the first,
-    /// none that would exceed `bytes_max` (keys and values).
-    pub fn page(
-        &self,
-        range: &KeyRange,
-        items_max: usize,
-        bytes_max: usize,
-    ) -> Result<Vec<KeyValue>> {
-        let (start, end) = (as_slice(&range.start), as_slice(&range.end));
-        let mut page = Vec::new();
-        let mut bytes_left = bytes_max;
-        for row in self.rows(Space::Kv, start, end)?.take(items_max) {
-            let (key, row) = row?;
-            let pair =
-                rows::version(&row).inspect_err(|error| self.faults.latch(error))?.with_key(key);
-            let bytes = pair.key.len() + pair.value.len();
-            if bytes > bytes_left && !page.is_empty() {
-                break;
-            }
-            bytes_left = bytes_left.saturating_sub(bytes);
-            page.push(pair);
-        }
-        Ok(page)
-    }
-
     /// Reads one row of any space but `meta`.
     pub fn row(&self, space: Space, key: &Bytes) -> Result<Option<Bytes>> {
-        let Moment { active, sequence, frozen, base, .. } = &*self.moment;
-        read_through(active, *sequence, frozen.as_deref(), base, space, key)
-            .inspect_err(|error| self.faults.latch(error))
+        self.layers().get(space, key).inspect_err(|error| self.faults.latch(error))
     }
 
     /// Reads the rows of any space but `meta` between two bounds, in key order.
@@ -260,76 +171,28 @@ impl View {
         start: Bound<&[u8]>,
         end: Bound<&[u8]>,
     ) -> Result<impl Iterator<Item = Result<Row>> + Send + use<'view>> {
-        let Moment { active, sequence, frozen, base, .. } = &*self.moment;
-        let merged = scan_through(active, *sequence, frozen.as_deref(), base, space, start, end)
+        let merged = self
+            .layers()
+            .scan(space, start, end, false)
             .inspect_err(|error| self.faults.latch(error))?;
-        Ok(merged.inspect(|row| {
+        Ok(merged.present().inspect(|row| {
             if let Err(error) = row {
                 self.faults.latch(error);
             }
         }))
     }
-}
 
-fn as_slice(bound: &Bound<Bytes>) -> Bound<&[u8]> {
-    bound.as_ref().map(AsRef::as_ref)
-}
-
-type Layer<'a> = Box<dyn Iterator<Item = Result<(Bytes, Option<Bytes>)>> + Send + 'a>;
-
-fn boxed<'a>(
-    layer: impl Iterator<Item = Result<(Bytes, Option<Bytes>)>> + Send + 'a,
-) -> Peekable<Layer<'a>> {
-    let layer: Layer<'a> = Box::new(layer);
-    layer.peekable()
-}
-
-/// Merges layers, youngest first; of a key's rows the youngest counts. Ends with the first error.
-struct Merge<'a> {
-    layers: Vec<Peekable<Layer<'a>>>,
-}
-
-impl Merge<'_> {
-    /// The next row, which may say that a key is gone.
-    fn step(&mut self) -> Option<Result<(Bytes, Option<Bytes>)>> {
-        let mut least: Option<Bytes> = None;
-        for layer in &mut self.layers {
-            match layer.peek() {
-                Some(Ok((key, _))) if least.as_ref().is_none_or(|least| key < least) => {
-                    least = Some(key.clone());
-                }
-                Some(Err(_)) => {
-                    let error = layer.next();
-                    self.layers.clear();
-                    return error;
-                }
-                _ => {}
-            }
-        }
-        let least = least?;
-        let mut found = None;
-        for layer in &mut self.layers {
-            let same = |row: &Result<(Bytes, Option<Bytes>)>| {
-                row.as_ref().is_ok_and(|(key, _)| *key == least)
-            };
-            let row = layer.next_if(same);
-            found = found.or(row);
-        }
-        found
+    /// The same rows, with other revisions said of them.
+    #[cfg(test)]
+    pub(crate) fn with_revisions(&self, compacted_revision: Revision, revision: Revision) -> Self {
+        let moment = Moment { revision, compacted_revision, ..(*self.moment).clone() };
+        Self { moment: Arc::new(moment), faults: self.faults.clone() }
     }
-}
 
-impl Iterator for Merge<'_> {
-    type Item = Result<Row>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            match self.step()? {
-                Ok((key, Some(row))) => return Some(Ok((key, row))),
-                Ok((_, None)) => {}
-                Err(error) => return Some(Err(error)),
-            }
-        }
+    /// The layers, which say nothing of a fault to others: whoever reads them must latch it.
+    pub(crate) fn layers(&self) -> Layers<'_> {
+        let Moment { active, sequence, frozen, base, .. } = &*self.moment;
+        Layers { active, sequence: *sequence, frozen: frozen.as_deref(), base }
     }
 }
 

@@ -6,16 +6,17 @@
 
 mod cursor;
 mod query;
+mod scan;
 mod snapshot;
+mod stream;
 mod transaction;
 mod watch;
 
 pub use crate::watch::{WatchChange, WatchEvent};
 pub use cursor::Cursor;
-pub use query::{
-    Child, Counted, LIMIT_DEFAULT, LIMIT_MAX, Listing, PAGE_BYTES_MAX, Page, PairStream, Query,
-};
+pub use query::{Child, Counted, LIMIT_DEFAULT, LIMIT_MAX, Listing, PAGE_BYTES_MAX, Page, Query};
 pub use snapshot::{KeyVersion, Snapshot};
+pub use stream::PairStream;
 pub use transaction::{Expect, OpResult, Swap, Transaction, TxnResult};
 pub use watch::{Watch, Watcher};
 
@@ -233,11 +234,33 @@ impl Store {
     }
 
     /// Begins a query of the keys that begin with `prefix`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = axon_core::Cluster::open(dir.path()).await?.store();
+    /// store.put("user/1", "ada").await?;
+    /// store.put("visits", "7").await?;
+    /// let users = store.prefix("user/").page().await?;
+    /// assert_eq!((users.items.len(), users.next), (1, None));
+    /// # Ok(()) }
+    /// ```
     pub fn prefix(&self, prefix: impl Into<Bytes>) -> Query {
         self.range(KeyRange::prefix(prefix))
     }
 
     /// Begins a query of the keys of `range`; [`KeyRange::all`] is every key.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = axon_core::Cluster::open(dir.path()).await?.store();
+    /// use axon_core::types::KeyRange;
+    ///
+    /// store.put("a", "1").await?;
+    /// assert_eq!(store.range(KeyRange::all()).count().await?.count, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn range(&self, range: KeyRange) -> Query {
         Query::new(self.clone(), range)
     }
@@ -320,13 +343,43 @@ impl Store {
 
     /// Fixes the store as it was at `revision`. Waits for it on a replica that is behind.
     ///
+    /// What a revision shows never changes: a replica that has reached it answers by itself, however
+    /// fresh this handle's reads must be.
+    ///
     /// Cancel safe.
     ///
     /// # Errors
     /// [`Error::Compacted`]; [`Error::FutureRevision`] when not even a linearizable read sees it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = axon_core::Cluster::open(dir.path()).await?.store();
+    /// let first = store.put("a", "1").await?;
+    /// store.delete("a").await?;
+    /// let then = store.snapshot_at(first.revision).await?;
+    /// assert!(then.get(b"a")?.is_some());
+    /// # Ok(()) }
+    /// ```
     pub async fn snapshot_at(&self, revision: Revision) -> Result<Snapshot, Error> {
-        let _ = revision;
-        unimplemented!("reads of the past")
+        let engine = self.inner.engine()?;
+        if engine.reader.view().revision() < revision {
+            self.catch_up(&engine, revision).await?;
+        }
+        if let Some(fault) = engine.fault() {
+            return Err(fault);
+        }
+        Snapshot::of(engine.reader.view(), revision, engine.id())
+    }
+
+    /// Waits until this replica has `revision`, or all that there is.
+    async fn catch_up(&self, engine: &Engine, revision: Revision) -> Result<(), Error> {
+        let reached = self.await_revision(engine, revision);
+        let all_there_is = engine.linearize(self.timeout);
+        tokio::select! {
+            reached = reached => reached,
+            all = all_there_is => all.map(drop),
+        }
     }
 
     async fn await_revision(&self, engine: &Engine, revision: Revision) -> Result<(), Error> {

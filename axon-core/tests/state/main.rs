@@ -5,5 +5,6 @@
 mod checkpoints;
 mod damage;
 mod layers;
+mod past;
 mod snapshots;
 mod support;
