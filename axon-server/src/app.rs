@@ -22,7 +22,7 @@ use axum::extract::{MatchedPath, Request as AxumRequest};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
@@ -141,19 +141,27 @@ impl App {
     }
 }
 
+/// The doors that axum's router finds.
+fn doors() -> [(&'static str, MethodRouter<Arc<Shared>>); 11] {
+    [
+        ("/v1/watch", get(watch::watch)),
+        ("/v1/status", get(cluster::status)),
+        ("/v1/members", get(cluster::members)),
+        ("/v1/members/{id}", delete(cluster::remove)),
+        ("/v1/members/{id}/promote", post(cluster::promote)),
+        ("/v1/leader/transfer", post(cluster::transfer)),
+        ("/livez", get(health::livez)),
+        ("/readyz", get(health::readyz)),
+        ("/metrics", get(health::metrics)),
+        ("/version", get(health::version)),
+        ("/openapi.json", get(openapi::document)),
+    ]
+}
+
 fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route("/v1/watch", get(watch::watch))
-        .route("/v1/status", get(cluster::status))
-        .route("/v1/members", get(cluster::members))
-        .route("/v1/members/{id}", delete(cluster::remove))
-        .route("/v1/members/{id}/promote", post(cluster::promote))
-        .route("/v1/leader/transfer", post(cluster::transfer))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
-        .route("/version", get(health::version))
-        .route("/openapi.json", get(openapi::document))
+    let doors = doors().into_iter();
+    doors
+        .fold(Router::new(), |router, (pattern, door)| router.route(pattern, door))
         .method_not_allowed_fallback(async || {
             Problem::new(Code::MethodNotAllowed, "this path does not have that method; see `Allow`")
         })
@@ -227,6 +235,13 @@ impl RequestIds {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn every_door_is_counted() {
+        for (pattern, _) in doors() {
+            assert_ne!(Route::of(pattern), Route::OTHER, "{pattern}");
+        }
+    }
 
     #[test]
     fn a_sane_request_id_is_kept_and_any_other_replaced() {

@@ -69,6 +69,12 @@ impl Route {
     }
 }
 
+/// The patterns of all routes.
+#[cfg(test)]
+pub(crate) fn routes() -> impl Iterator<Item = &'static str> {
+    ROUTES.into_iter().filter(|route| *route != "other")
+}
+
 /// The requests of one route, method and status.
 #[derive(Debug, Default)]
 struct Series {

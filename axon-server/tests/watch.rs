@@ -213,15 +213,26 @@ async fn a_client_that_takes_nothing_is_cut_off_and_holds_nobody_up() {
     let options = Options { stall_timeout: Duration::from_millis(500), ..Options::default() };
     let server = Server::with(options).await;
     let store = server.cluster.store();
-    let stalled = server.client().await.open("/v1/watch", &[]).await;
+    let (_, mut stalled) = server.client().await.open("/v1/watch", &[]).await;
     let (_, mut reader) = server.client().await.open("/v1/watch", &[]).await;
-    // More than the buffers of two sockets hold.
+    let mut onlooker = server.client().await;
     let value = vec![b'v'; Limits::default().value_bytes_max];
-    for _ in 0..24 {
-        store.put("k", value.clone()).await.unwrap();
-    }
-    assert_eq!(changes_up_to(&mut reader, 24).await.len(), 24);
-    let (_, mut stalled) = stalled;
-    let rest = timeout(PATIENCE, stalled.broken_off()).await.expect("it is cut off");
-    assert!(rest < 24 * value.len(), "{rest} bytes were waiting for it");
+    let mut stored = 0;
+    // Until the buffers of its socket are full, and it has taken nothing for long enough.
+    timeout(PATIENCE, async {
+        loop {
+            store.put("k", value.clone()).await.unwrap();
+            stored += 1;
+            let read = changes_up_to(&mut reader, stored).await;
+            assert_eq!(read.len(), 1, "the other one is told as if it were alone");
+            let metrics = onlooker.call("GET", "/metrics", "").await;
+            if metrics.text().contains("\naxon_http_connections 2\n") {
+                break;
+            }
+        }
+    })
+    .await
+    .expect("it is cut off");
+    let rest = timeout(PATIENCE, stalled.broken_off()).await.expect("its connection is closed");
+    assert!(rest < stored as usize * value.len(), "{rest} bytes of {stored} values");
 }

@@ -103,7 +103,6 @@ problems! {
         cluster::status, cluster::members, cluster::promote, cluster::remove, cluster::transfer,
         health::livez, health::readyz, health::metrics, health::version, document,
     ),
-    components(schemas(wire::txn::OpRequest)),
     modifiers(&Everywhere),
 )]
 struct Api;

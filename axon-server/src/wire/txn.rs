@@ -19,8 +19,9 @@ use serde_path_to_error::{Path, Segment};
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
-use utoipa::openapi::{RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::ToSchema;
+use utoipa::openapi::Ref;
+use utoipa::openapi::schema::Array;
 
 /// What is wrong with a transaction as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,28 +97,6 @@ impl<'de, T: Shape + Deserialize<'de>> Deserialize<'de> for Strict<T> {
     }
 }
 
-// What is described is what is written: the shape itself. Without parameters of their own in the name.
-type KeyArgument = Strict<KeyRequest>;
-type PairArgument = Strict<PairRequest>;
-type RangeArgument = Strict<RangeRequest>;
-type TxnArgument = Strict<TxnRequest>;
-
-impl<T: Shape + PartialSchema> PartialSchema for Strict<T> {
-    fn schema() -> RefOr<Schema> {
-        T::schema()
-    }
-}
-
-impl<T: Shape + ToSchema> ToSchema for Strict<T> {
-    fn name() -> Cow<'static, str> {
-        T::name()
-    }
-
-    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        T::schemas(schemas);
-    }
-}
-
 /// The beginning of a list: enough of it to see that it is too long.
 struct List<T>(Vec<T>);
 
@@ -163,11 +142,11 @@ pub(crate) struct TxnRequest {
     compare: List<Strict<CompareRequest>>,
     /// What is done then, in this order.
     #[serde(default)]
-    #[schema(value_type = Vec<OpRequest>, no_recursion)]
+    #[schema(value_type = Vec<OpRequest>)]
     success: List<OpRequest>,
     /// What is done otherwise, in this order.
     #[serde(default)]
-    #[schema(value_type = Vec<OpRequest>, no_recursion)]
+    #[schema(value_type = Vec<OpRequest>)]
     failure: List<OpRequest>,
 }
 
@@ -279,12 +258,17 @@ impl Shape for CompareRequest {
 /// An operation: an object with one member, which says what to do.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum OpRequest {
-    Get(KeyArgument),
-    Put(PairArgument),
-    Delete(KeyArgument),
-    DeleteRange(RangeArgument),
-    Txn(TxnArgument),
+enum OpRequest {
+    #[schema(value_type = KeyRequest)]
+    Get(Strict<KeyRequest>),
+    #[schema(value_type = PairRequest)]
+    Put(Strict<PairRequest>),
+    #[schema(value_type = KeyRequest)]
+    Delete(Strict<KeyRequest>),
+    #[schema(value_type = RangeRequest)]
+    DeleteRange(Strict<RangeRequest>),
+    #[schema(value_type = TxnRequest, no_recursion)]
+    Txn(Strict<TxnRequest>),
 }
 
 impl From<OpRequest> for txn::Op {
@@ -407,8 +391,14 @@ enum OpAnswer<'a> {
     },
     Txn {
         succeeded: bool,
+        #[schema(schema_with = inner_results)]
         results: Vec<OpAnswer<'a>>,
     },
+}
+
+/// A description that contains itself is only referred to.
+fn inner_results() -> Array {
+    Array::new(Ref::from_schema_name(OpAnswer::name()))
 }
 
 impl<'a> From<&'a TxnResult> for TxnAnswer<'a> {

@@ -4,6 +4,7 @@
 
 use super::*;
 use axon_core::types::KeyValue;
+use bytes::Bytes;
 use futures_util::stream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::watch::Sender;
