@@ -24,7 +24,7 @@ use crate::problem::{Code, Problem};
 use crate::routes::at;
 use crate::routes::health::shutting_down;
 use crate::routes::v1::RangeParams;
-use crate::wire::{self, watch::Change};
+use crate::wire::watch::{Change, Event, ServerSentEvent};
 use axon_core::Error;
 use axon_core::store::{WatchChange, WatchEvent};
 use axon_core::types::{KeyRange, Revision};
@@ -76,7 +76,7 @@ problems! {
     ),
     responses(
         (status = 200, description = "The changes; the answer ends with the node or the client.",
-            content((String = "text/event-stream"), (wire::watch::Event<'_> = "application/x-ndjson")),
+            content((ServerSentEvent<'_> = "text/event-stream"), (Event<'_> = "application/x-ndjson")),
             headers(
                 ("X-Axon-Revision" = u64, description = "The revision of the store as it begins."),
                 ("Cache-Control" = String, description = "`no-store`"),

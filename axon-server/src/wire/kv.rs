@@ -215,6 +215,7 @@ pub struct History<'a> {
 /// A version in a history.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = KeyVersion)]
 pub enum Version<'a> {
     /// The key had a value.
     Present(Envelope<'a>),

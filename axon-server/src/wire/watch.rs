@@ -67,7 +67,7 @@ impl Change<'_> {
     }
 }
 
-/// A line of the stream. As a server-sent event, `type` is its `event`, and the rest its `data`.
+/// A line. As a server-sent event, `type` is its `event`, and the rest its `data`.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Event<'a> {
@@ -99,4 +99,17 @@ pub enum Event<'a> {
         /// Why.
         problem: super::Problem<'a>,
     },
+}
+
+/// An event as a server-sent one.
+#[derive(Debug, ToSchema)]
+pub struct ServerSentEvent<'a> {
+    /// `change`, `progress`, `resync` or `error`.
+    pub event: &'a str,
+    /// Its revision: what `Last-Event-ID` says to go on after it. Neither the initial state nor an
+    /// error has one.
+    #[schema(nullable = false)]
+    pub id: Option<&'a str>,
+    /// The document, on one line.
+    pub data: &'a str,
 }
