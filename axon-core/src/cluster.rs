@@ -5,6 +5,7 @@
 //! still knocks, and becomes a member when a leader lets it in.
 
 use crate::command::VOCABULARY;
+use crate::compaction;
 use crate::config::{Config, Origin, Promotion, RuntimeChoice};
 use crate::error::{Error, ErrorOutcome};
 use crate::founding::{self, Founded};
@@ -537,6 +538,7 @@ async fn run(
     }
     engine.keep(membership::serve(engine.clone(), changes));
     engine.keep(membership::lead(engine.clone()));
+    engine.keep(compaction::run(engine.clone(), config.history));
     let promotes = config.promotion == Promotion::Auto;
     let knock_at = match &config.origin {
         Origin::Join(addresses) => addresses.clone(),

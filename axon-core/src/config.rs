@@ -32,20 +32,45 @@ pub enum Origin {
 /// The leader's setting counts. Age is cluster time, which stands still without a leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum History {
-    /// It keeps at most so much of it.
+    /// It keeps so much of it; beyond either the oldest goes, soon and in small steps.
     Keep {
         /// Bytes of superseded versions and change records. Default 1 GiB.
         bytes: u64,
-        /// How long a superseded version is kept. Default 1 h.
+        /// How long a superseded version is kept, if the bytes allow; some hundredths more, never
+        /// less. Default 1 h.
         age: Duration,
     },
     /// It keeps the latest version of each key, and forgets the others as soon as it can.
     LatestOnly,
 }
 
+impl History {
+    /// The budget unless another is set: 1 GiB.
+    pub const BYTES_DEFAULT: u64 = 1 << 30;
+    /// The age unless another is set: 1 h.
+    pub const AGE_DEFAULT: Duration = Duration::from_hours(1);
+    /// The smallest budget: less than a few large values would leave nothing to read.
+    pub const BYTES_MIN: u64 = 1 << 20;
+    /// The shortest age: revisions are told apart by about a second.
+    pub const AGE_MIN: Duration = Duration::from_secs(1);
+
+    fn validate(self) -> Result<(), ConfigError> {
+        let refused = |setting, reason: &str| Err(ConfigError { setting, reason: reason.into() });
+        match self {
+            Self::Keep { bytes, .. } if bytes < Self::BYTES_MIN => {
+                refused("history_bytes", "must be at least 1048576 (1 MiB)")
+            }
+            Self::Keep { age, .. } if age < Self::AGE_MIN => {
+                refused("history_age", "must be at least 1s")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Default for History {
     fn default() -> Self {
-        Self::Keep { bytes: 1 << 30, age: Duration::from_hours(1) }
+        Self::Keep { bytes: Self::BYTES_DEFAULT, age: Self::AGE_DEFAULT }
     }
 }
 
@@ -164,6 +189,7 @@ impl Config {
             "must be greater than checkpoint_bytes, or every checkpoint stops writes",
         )?;
         check(!self.request_timeout.is_zero(), "request_timeout", "must be greater than zero")?;
+        self.history.validate()?;
         let joins = matches!(&self.origin, Origin::Join(_));
         check(!joins || self.listen.is_some(), "join", "a joining replica needs `listen`")
     }

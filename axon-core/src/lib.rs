@@ -33,7 +33,7 @@
 //! # Limits and caveats
 //!
 //! * Keys of 1 B to 4 KiB, values up to 1 MiB by default, a command of at most 16 MiB.
-//! * History is kept and not yet compacted: a store that is written for ever grows for ever.
+//! * History is kept for a budget of bytes and age ([`config::History`]); what is older cannot be read.
 //! * Traffic between replicas is neither encrypted nor authenticated: keep it on a trusted network.
 //! * An old copy of a data directory put back under a running cluster cannot be detected.
 //!
@@ -50,6 +50,7 @@
 pub mod cluster;
 pub mod codec;
 pub mod command;
+mod compaction;
 pub mod config;
 pub mod error;
 mod founding;

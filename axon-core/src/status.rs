@@ -129,6 +129,12 @@ pub struct Metrics {
     pub overlay_bytes: u64,
     /// Bytes that the state's base takes on disk.
     pub state_disk_bytes: u64,
+    /// Bytes of the history: superseded versions and change records.
+    pub history_bytes: u64,
+    /// History up to this revision is compacted.
+    pub compacted_revision: Revision,
+    /// What history up to this revision left behind is gone too.
+    pub swept_revision: Revision,
     /// Leadership changes seen since the start.
     pub leader_changes: u64,
     /// Snapshots sent to other members since the start.

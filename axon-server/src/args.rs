@@ -11,7 +11,7 @@ pub use values::{Advertise, HostPort, LogFormat, Promotion, Span};
 
 use crate::Options;
 use axon_core::Config;
-use axon_core::config::{self, Origin, RuntimeChoice};
+use axon_core::config::{self, History, Origin, RuntimeChoice};
 use axon_core::types::{ClusterId, Limits};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Args, Command as Parser, FromArgMatches};
@@ -138,6 +138,21 @@ struct Layer {
     #[arg(long, value_name = "BYTES")]
     state_cache_bytes: Option<usize>,
 
+    /// How much of the past is kept: superseded values and records of what changed, which reads at an
+    /// older revision and watches can reach back to. Beyond it the oldest goes. The same on every
+    /// replica: the leader's counts [default: 1073741824]
+    #[arg(long, value_name = "BYTES")]
+    history_bytes: Option<u64>,
+
+    /// For how long the past is kept (10m, 24h), if --history-bytes allows [default: 1h]
+    #[arg(long, value_name = "DURATION")]
+    history_age: Option<Span>,
+
+    /// Keep only the latest value of each key, and forget the past as soon as possible
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", hide_possible_values = true)]
+    history_latest_only: Option<bool>,
+
     /// What is logged to the standard error: error, warn, info, debug, trace, or a filter such as
     /// `info,axon_core=debug`. The Raft engine's own steps are left out unless it is named:
     /// `info,openraft=info` [default: info]
@@ -165,7 +180,8 @@ impl Layer {
     fn over(self, lower: Self) -> Self {
         first!(self, lower: name data_dir cluster_id listen peer_listen advertise peer_advertise join
             promotion request_timeout connections_max value_bytes_max key_bytes_max
-            log_retention_bytes state_cache_bytes log log_format config)
+            log_retention_bytes state_cache_bytes history_bytes history_age history_latest_only
+            log log_format config)
     }
 
     /// Reads the environment through `lookup`; an empty variable is the same as none.
@@ -230,6 +246,7 @@ pub struct Settings {
     limits: Limits,
     log_retention_bytes: u64,
     state_cache_bytes: usize,
+    history: History,
 }
 
 /// Finds out what the program is asked to do. `arguments` begins with the program's name.
@@ -273,6 +290,9 @@ fn parser() -> Parser {
         "key_bytes_max",
         "log_retention_bytes",
         "state_cache_bytes",
+        "history_bytes",
+        "history_age",
+        "history_latest_only",
     ];
     let mut init = Layer::augment_args(Parser::new("init")).about(
         "Makes a cluster: writes the identity of its first replica into an empty directory, prints the \
@@ -319,12 +339,33 @@ fn one_line(error: &clap::Error) -> String {
     line
 }
 
+/// How much of the past the options ask for.
+fn history(layer: &Layer) -> Result<History, Refusal> {
+    let Layer { history_bytes, history_age, history_latest_only, .. } = layer;
+    if history_latest_only.unwrap_or(false) {
+        let bounded = history_bytes.is_some() || history_age.is_some();
+        return if bounded {
+            Err(Refusal::Usage(
+                "--history-latest-only keeps no past: leave out --history-bytes and --history-age"
+                    .into(),
+            ))
+        } else {
+            Ok(History::LatestOnly)
+        };
+    }
+    Ok(History::Keep {
+        bytes: history_bytes.unwrap_or(History::BYTES_DEFAULT),
+        age: history_age.map_or(History::AGE_DEFAULT, |span| span.0),
+    })
+}
+
 impl Settings {
     fn from_layer(layer: Layer, init: bool) -> Result<Self, Refusal> {
         let missing = |option: &str, variable: &str| {
             Refusal::Usage(format!("--{option} is missing: give it, or set {variable}"))
         };
         let defaults = Config::default();
+        let history = history(&layer)?;
         let listen = layer.listen.unwrap_or_else(|| HostPort::new("127.0.0.1", 9000));
         let peer_listen = match layer.peer_listen {
             Some(address) => address,
@@ -352,6 +393,7 @@ impl Settings {
             },
             log_retention_bytes: layer.log_retention_bytes.unwrap_or(defaults.log_retention_bytes),
             state_cache_bytes: layer.state_cache_bytes.unwrap_or(defaults.state_cache_bytes),
+            history,
         };
         settings.check(init)?;
         Ok(settings)
@@ -418,6 +460,7 @@ impl Settings {
             request_timeout: self.request_timeout,
             log_retention_bytes: self.log_retention_bytes,
             state_cache_bytes: self.state_cache_bytes,
+            history: self.history,
             runtime: RuntimeChoice::Callers,
             ..Config::default()
         }

@@ -226,6 +226,9 @@ fn log_and_state(page: &mut Page, metrics: &axon_core::status::Metrics) {
     page.counter("axon_checkpoint_seconds_total", "Time in checkpoints.", checkpoint_time);
     page.gauge("axon_overlay_bytes", "Changes not checkpointed yet.", metrics.overlay_bytes);
     page.gauge("axon_state_disk_bytes", "Bytes of the state on disk.", metrics.state_disk_bytes);
+    page.gauge("axon_history_bytes", "Bytes of the past that is kept.", metrics.history_bytes);
+    let swept = metrics.swept_revision;
+    page.gauge("axon_swept_revision", "What history up to here left is gone too.", swept);
     page.counter("axon_leader_changes_total", "Changes of leader seen.", metrics.leader_changes);
     page.counter("axon_snapshots_sent_total", "Snapshots sent.", metrics.snapshots_sent);
     let installed = metrics.snapshots_installed;

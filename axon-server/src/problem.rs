@@ -275,13 +275,13 @@ impl From<Error> for Problem {
             Error::NoQuorum { .. } => Code::NoQuorum,
             Error::Timeout { .. } => Code::Timeout,
             Error::TooLarge { .. } | Error::TooMany { .. } => Code::TooLarge,
-            Error::Compacted { .. } => Code::Compacted,
+            Error::Compacted { .. } | Error::ReadsCompacted { .. } => Code::Compacted,
             Error::FutureRevision { .. } => Code::FutureRevision,
             Error::BadCursor { .. } => Code::BadCursor,
             Error::DuplicateKey { .. } => Code::DuplicateKey,
             Error::IdempotencyMismatch => Code::IdempotencyMismatch,
             Error::UpgradeNeeded { .. } => Code::UpgradeNeeded,
-            Error::EmptyKey => Code::BadRequest,
+            Error::EmptyKey | Error::Refused { .. } => Code::BadRequest,
             Error::Overloaded { .. } => Code::Overloaded,
             Error::DiskFull => Code::DiskFull,
             Error::RequestExpired => Code::RequestExpired,
@@ -309,12 +309,20 @@ impl From<Error> for Problem {
             Error::Compacted { requested, oldest } => {
                 problem.detail("requested", requested.0).detail("oldest", oldest.0)
             }
+            Error::ReadsCompacted { revision, oldest } => {
+                problem.detail("revision", revision.0).detail("oldest", oldest.0)
+            }
             Error::FutureRevision { requested, newest } => {
                 problem.detail("requested", requested.0).detail("newest", newest.0)
             }
             Error::DuplicateKey { key } => {
-                let key = serde_json::to_value(Text::new(&key)).expect("a key is a JSON text");
-                problem.detail("key", key)
+                let text = Text::new(&key);
+                let shown = serde_json::to_value(text).expect("a key is a JSON text");
+                let problem = problem.detail("key", shown);
+                if text.encoding().is_none() {
+                    return problem;
+                }
+                problem.detail("key_encoding", "base64")
             }
             Error::Overloaded { retry_after } => {
                 problem.0.retry_after = Some(retry_after);
@@ -345,76 +353,11 @@ mod tests {
         serde_json::from_slice(&problem.document()).unwrap()
     }
 
-    #[test]
-    fn every_error_of_core_has_its_documented_answer() {
-        let unknown = ErrorOutcome::Unknown;
-        let reason = String::from("r");
-        let second = Duration::from_secs(1);
-        let storage = StorageError::io("cannot sync", "x", &io::Error::other("y"));
-        let config = ConfigError { setting: "s", reason: reason.clone() };
-        let cases = [
-            (Error::NoLeader { outcome: unknown }, 503, "no_leader", true, "unknown"),
-            (Error::Timeout { waited: second, outcome: unknown }, 504, "timeout", true, "unknown"),
-            (
-                Error::TooLarge { what: "key", limit: 1, got: 2 },
-                413,
-                "too_large",
-                false,
-                "not_applied",
-            ),
-            (Error::TooMany { what: "w", limit: 1 }, 413, "too_large", false, "not_applied"),
-            (
-                Error::Compacted { requested: Revision(1), oldest: Revision(2) },
-                410,
-                "compacted",
-                false,
-                "not_applied",
-            ),
-            (
-                Error::FutureRevision { requested: Revision(2), newest: Revision(1) },
-                400,
-                "future_revision",
-                false,
-                "not_applied",
-            ),
-            (Error::BadCursor { reason: reason.clone() }, 400, "bad_cursor", false, "not_applied"),
-            (Error::DuplicateKey { key: "k".into() }, 400, "duplicate_key", false, "not_applied"),
-            (Error::IdempotencyMismatch, 422, "idempotency_mismatch", false, "not_applied"),
-            (
-                Error::UpgradeNeeded { member: "n".into() },
-                503,
-                "upgrade_needed",
-                true,
-                "not_applied",
-            ),
-            (Error::EmptyKey, 400, "bad_request", false, "not_applied"),
-            (Error::Overloaded { retry_after: second }, 429, "overloaded", true, "not_applied"),
-            (Error::DiskFull, 507, "disk_full", true, "not_applied"),
-            (Error::RequestExpired, 409, "request_expired", false, "unknown"),
-            (Error::Halted { cause: reason.clone() }, 503, "halted", false, "unknown"),
-            (Error::Removed { id: NodeId(4) }, 503, "removed", false, "not_applied"),
-            (Error::ShutDown, 503, "not_ready", false, "unknown"),
-            (Error::NotReady { reason: reason.clone() }, 503, "not_ready", true, "not_applied"),
-            (Error::UnknownMember { member: "9".into() }, 404, "not_found", false, "not_applied"),
-            (
-                Error::WouldLoseQuorum { reason: reason.clone() },
-                409,
-                "conflict",
-                false,
-                "not_applied",
-            ),
-            (Error::Conflict { reason }, 409, "conflict", true, "not_applied"),
-            (Error::Storage(storage), 500, "internal", false, "not_applied"),
-            (
-                Error::Transport(TransportError::Timeout { waited: second }),
-                500,
-                "internal",
-                false,
-                "not_applied",
-            ),
-            (Error::Config(config), 500, "internal", false, "not_applied"),
-        ];
-        for (error, status, code, retryable, outcome) in cases {
+    type Answer = (u16, &'static str, bool, &'static str);
+
+    /// Checks the status, code, `retryable` and `outcome` of each error.
+    fn check(cases: impl IntoIterator<Item = (Error, Answer)>) {
+        for (error, (status, code, retryable, outcome)) in cases {
             let sentence = error.to_string();
             let problem = Problem::from(error);
             let document = parsed(&problem);
@@ -425,6 +368,70 @@ mod tests {
             assert_eq!(document["error"], sentence.as_str());
             assert_eq!(problem.into_response().status().as_u16(), status, "{sentence}");
         }
+    }
+
+    #[test]
+    fn every_error_of_the_cluster_has_its_documented_answer() {
+        let unknown = ErrorOutcome::Unknown;
+        let reason = String::from("r");
+        let second = Duration::from_secs(1);
+        let storage = StorageError::io("cannot sync", "x", &io::Error::other("y"));
+        let transport = TransportError::Timeout { waited: second };
+        let config = ConfigError { setting: "s", reason: reason.clone() };
+        let internal = (500, "internal", false, "not_applied");
+        check([
+            (Error::NoLeader { outcome: unknown }, (503, "no_leader", true, "unknown")),
+            (
+                Error::Timeout { waited: second, outcome: unknown },
+                (504, "timeout", true, "unknown"),
+            ),
+            (Error::Overloaded { retry_after: second }, (429, "overloaded", true, "not_applied")),
+            (Error::DiskFull, (507, "disk_full", true, "not_applied")),
+            (Error::RequestExpired, (409, "request_expired", false, "unknown")),
+            (Error::Halted { cause: reason.clone() }, (503, "halted", false, "unknown")),
+            (Error::Removed { id: NodeId(4) }, (503, "removed", false, "not_applied")),
+            (Error::ShutDown, (503, "not_ready", false, "unknown")),
+            (Error::NotReady { reason: reason.clone() }, (503, "not_ready", true, "not_applied")),
+            (
+                Error::UpgradeNeeded { member: "n".into() },
+                (503, "upgrade_needed", true, "not_applied"),
+            ),
+            (Error::UnknownMember { member: "9".into() }, (404, "not_found", false, "not_applied")),
+            (
+                Error::WouldLoseQuorum { reason: reason.clone() },
+                (409, "conflict", false, "not_applied"),
+            ),
+            (Error::Conflict { reason }, (409, "conflict", true, "not_applied")),
+            (Error::Storage(storage), internal),
+            (Error::Transport(transport), internal),
+            (Error::Config(config), internal),
+        ]);
+    }
+
+    #[test]
+    fn every_error_about_data_has_its_documented_answer() {
+        let reason = String::from("r");
+        let refused = |status, code| (status, code, false, "not_applied");
+        let (requested, oldest, newest) = (Revision(7), Revision(8), Revision(6));
+        check([
+            (Error::TooLarge { what: "key", limit: 1, got: 2 }, refused(413, "too_large")),
+            (Error::TooMany { what: "operations", limit: 1 }, refused(413, "too_large")),
+            (Error::EmptyKey, refused(400, "bad_request")),
+            (Error::Refused { reason: reason.clone() }, refused(400, "bad_request")),
+            (Error::Compacted { requested, oldest }, refused(410, "compacted")),
+            (
+                Error::ReadsCompacted { revision: requested, oldest },
+                (410, "compacted", false, "unknown"),
+            ),
+            (Error::FutureRevision { requested, newest }, refused(400, "future_revision")),
+            (Error::BadCursor { reason }, refused(400, "bad_cursor")),
+            (Error::DuplicateKey { key: "k".into() }, refused(400, "duplicate_key")),
+            (Error::IdempotencyMismatch, refused(422, "idempotency_mismatch")),
+        ]);
+        let gone = parsed(&Problem::from(Error::Compacted { requested, oldest }));
+        assert_eq!(gone["details"], json!({ "requested": 7, "oldest": 8 }));
+        let binary = parsed(&Problem::from(Error::DuplicateKey { key: (&b"\xff"[..]).into() }));
+        assert_eq!(binary["details"], json!({ "key": "/w==", "key_encoding": "base64" }));
     }
 
     #[test]

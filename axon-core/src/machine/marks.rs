@@ -1,8 +1,12 @@
 //! Which revision stood when: what turns an age of history into a revision.
 //!
-//! Sparse, bounded and a function of the log alone: a mark is set at most every [`SPACING_MIN`] of
-//! cluster time, by the entry that moves the revision; with [`MARKS_MAX`] of them every second one
-//! goes, so that they reach back ever further and grow coarser.
+//! Sparse, bounded and a function of the log alone. Invariants:
+//!
+//! * marks lie [`SPACING_MIN`] apart or more, and at the time they were set more than a
+//!   [`SPAN_SHARE`]th of the span that they covered: the longer they reach back, the coarser the
+//!   new ones are, so that an age of any length finds one that is hardly older;
+//! * no two stand for the same revision, and there are at most [`MARKS_MAX`]: beyond that every
+//!   second one goes.
 
 use super::clock::ClusterClock;
 use super::corrupt;
@@ -14,6 +18,8 @@ use std::time::Duration;
 
 /// The shortest cluster time between two marks.
 pub const SPACING_MIN: Duration = Duration::from_secs(1);
+/// The part of the span between the oldest mark and now that lies between two marks at least.
+pub const SPAN_SHARE: u32 = 256;
 /// Marks kept.
 pub const MARKS_MAX: usize = 512;
 
@@ -24,9 +30,12 @@ pub struct Marks(Vec<(ClusterClock, Revision)>);
 impl Marks {
     /// Takes note that `revision` was the newest at `now`.
     pub fn note(&mut self, now: ClusterClock, revision: Revision) {
-        let due = self.0.last().is_none_or(|(last, _)| now.since(*last) >= SPACING_MIN);
-        if !due {
-            return;
+        if let (Some((first, _)), Some((last, marked))) = (self.0.first(), self.0.last()) {
+            let since = now.since(*last);
+            let early = since < SPACING_MIN || since < now.since(*first) / SPAN_SHARE;
+            if early || *marked == revision {
+                return;
+            }
         }
         if self.0.len() >= MARKS_MAX {
             let mut kept = false;
@@ -101,8 +110,44 @@ mod tests {
         assert_eq!(old(101), None);
     }
 
+    /// A revision a second for days: no age is found early, and none much too late, whether the
+    /// history is compacted meanwhile or not.
     #[test]
-    fn they_are_bounded_grow_coarser_and_come_back_from_their_bytes() {
+    fn an_age_is_found_however_long_writes_go_on() {
+        for (age, compacts) in [(2, true), (60, true), (3_600, true), (60_000, true), (9, false)] {
+            let mut marks = Marks::default();
+            let mut compacted = 0;
+            for second in 0..300_000 {
+                marks.note(at(second), Revision(second));
+                assert!(marks.0.len() <= MARKS_MAX);
+                let Some(old) = marks.older_than(Duration::from_secs(age), at(second)) else {
+                    assert!(second < age);
+                    continue;
+                };
+                let found_age = second - old.0;
+                assert!(found_age >= age, "{found_age} s at {second}");
+                let span = if compacts { age } else { second };
+                let late = found_age - age;
+                assert!(late <= 2 + span / 100, "{late} s late of {age} at {second}");
+                if compacts && old.0 > compacted {
+                    compacted = old.0;
+                    marks.forget_below(old);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_revision_that_stays_is_marked_once() {
+        let mut marks = Marks::default();
+        for second in 0..100 {
+            marks.note(at(second), Revision(7));
+        }
+        assert_eq!(marks.0, [(at(0), Revision(7))]);
+    }
+
+    #[test]
+    fn they_are_bounded_and_come_back_from_their_bytes() {
         let mut marks = Marks::default();
         for second in 0..10_000 {
             marks.note(at(second), Revision(second));
@@ -114,7 +159,9 @@ mod tests {
         marks.encode(&mut out);
         let mut reader = Reader::new("marks", &out.freeze(), 1).unwrap();
         assert_eq!(Marks::decode(&mut reader).unwrap(), marks);
-        marks.forget_below(Revision(9_999));
+        let last = *marks.0.last().unwrap();
+        marks.forget_below(last.1);
         assert_eq!(marks.0.len(), 2, "the last mark below is what an age may still name");
+        assert_eq!(marks.0[1], last);
     }
 }

@@ -9,10 +9,10 @@
 //!   [`Machine::load`] rebuilds it from the rows of a checkpoint, and the two are equal;
 //! * what it writes depends on the log up to an index, never on how entries were batched.
 //!
-//! Every row begins with a version byte of its layout ([`rows`]). It does not compact history yet:
-//! `compacted_revision` is carried, and nothing raises it.
+//! Every row begins with a version byte of its layout ([`rows`]).
 
 pub mod clock;
+pub mod compact;
 pub mod kv;
 pub mod marks;
 pub mod nodes;
@@ -35,6 +35,7 @@ use outcomes::Answer;
 use rows::{Reader, put_varint};
 use session::{Admission, Sessions};
 use std::ops::Bound;
+use std::time::Duration;
 
 /// The rows as they stand: every change of the batches before, and of this one so far.
 pub trait Rows {
@@ -164,7 +165,22 @@ impl Registers {
         if reader.remaining() > 0 {
             registers.cluster_id = Some(ClusterId(u128::from_be_bytes(reader.array()?)));
         }
-        reader.end().map(|()| registers)
+        reader.end()?;
+        let Self { swept_revision, compacted_revision, revision, .. } = registers;
+        if swept_revision > compacted_revision || compacted_revision > revision {
+            return Err(corrupt("registers", "revisions out of order"));
+        }
+        Ok(registers)
+    }
+
+    /// The newest revision known to be older than `age` at `now`; `None` when none is.
+    #[must_use]
+    pub fn older_than(&self, age: Duration, now: ClusterClock) -> Option<Revision> {
+        // Nothing is younger than the last entry.
+        if now.since(self.clock) >= age {
+            return Some(self.revision);
+        }
+        self.marks.older_than(age, now)
     }
 }
 
@@ -205,6 +221,8 @@ impl Machine {
         let Some(command) = command else { return Ok(Outcome::Done) };
         let Command { request, op } = decode(index, command)?;
         let now = self.registers.clock;
+        // Whatever the command does: so the revision of a store that is no longer written has a mark.
+        self.registers.marks.note(now, self.registers.revision);
         let Some(request) = request else {
             return self.run(rows, batch, index, op).map(Answer::into_first);
         };
@@ -255,13 +273,8 @@ impl Machine {
                 Outcome::Done
             }
             Op::Found { cluster_id, last_node_id } => self.found(cluster_id, last_node_id),
-            Op::Compact { upto } => {
-                let upto = upto.min(self.registers.revision);
-                let compacted = self.registers.compacted_revision.max(upto);
-                self.registers.compacted_revision = compacted;
-                Outcome::Compacted(compacted)
-            }
-            Op::Sweep { .. } => unimplemented!("machine/compact.rs"),
+            Op::Compact { upto } => compact::compact(registers, upto),
+            Op::Sweep { limit } => compact::sweep(registers, rows, batch, limit)?,
             Op::Once { key, fingerprint, op } => {
                 return once::once(
                     registers,

@@ -344,6 +344,10 @@ impl Engine {
         metrics.checkpoint_micros = state.checkpoint_micros;
         metrics.overlay_bytes = state.overlay_bytes;
         metrics.state_disk_bytes = state.disk_bytes;
+        let view = self.reader.view();
+        metrics.history_bytes = view.totals().history_bytes();
+        metrics.compacted_revision = view.compacted_revision();
+        metrics.swept_revision = view.swept_revision();
         metrics.snapshots_sent = self.snapshots.sent.load(Ordering::Relaxed);
         metrics.snapshots_installed = self.snapshots.installed.load(Ordering::Relaxed);
         metrics.leader_changes = self.leader_changes.load(Ordering::Relaxed);

@@ -4,7 +4,7 @@
 //! view: where the log stood, the machine's registers, the joiners, the totals. All four are there
 //! or none; none means that nothing was ever applied, and then there is no other row either.
 
-use super::seal::{Totals, seal, unseal, verify};
+use super::seal::{Totals, count_bytes, seal, unseal, verify};
 use crate::machine::rows::{Reader, put_varint};
 use crate::machine::{Machine, Registers, corrupt, nodes::Joiners, once};
 use crate::storage::{Result, RowChange, Space, StateView};
@@ -71,6 +71,8 @@ pub(crate) struct Summary {
     pub registers: Registers,
     pub joiners: Joiners,
     pub totals: Totals,
+    /// It was written before totals counted bytes: theirs are zero.
+    pub uncounted: bool,
 }
 
 impl Summary {
@@ -99,12 +101,16 @@ impl Summary {
             None => Ok(None),
         };
         match (row(JOINERS)?, row(POSITION)?, row(REGISTERS)?, row(TOTALS)?) {
-            (Some(joiners), Some(position), Some(registers), Some(totals)) => Ok(Some(Self {
-                position: decode_position(&position)?,
-                registers: Registers::decode(&registers)?,
-                joiners: Joiners::decode(&joiners)?,
-                totals: Totals::decode(&totals)?,
-            })),
+            (Some(joiners), Some(position), Some(registers), Some(totals)) => {
+                let (totals, uncounted) = Totals::decode(&totals)?;
+                Ok(Some(Self {
+                    position: decode_position(&position)?,
+                    registers: Registers::decode(&registers)?,
+                    joiners: Joiners::decode(&joiners)?,
+                    totals,
+                    uncounted,
+                }))
+            }
             (None, None, None, None) => check_empty(view).map(|()| None),
             _ => Err(corrupt("meta", "rows are missing")),
         }
@@ -136,8 +142,11 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Reads the state from a view, and checks every row when `scrub` says so.
     pub(crate) fn read(view: Arc<dyn StateView>, scrub: bool) -> Result<Self> {
-        let Summary { position, registers, joiners, totals } =
+        let Summary { position, registers, joiners, mut totals, uncounted } =
             Summary::read(&*view)?.unwrap_or_default();
+        if uncounted {
+            totals.bytes = count_bytes(&*view)?;
+        }
         if scrub {
             verify(&*view, totals)?;
         }

@@ -93,6 +93,7 @@ pub(crate) fn begin(inner: &Arc<Inner>, core: &mut Core) {
             registers: core.machine.registers.clone(),
             joiners: core.machine.joiners.clone(),
             totals: core.totals,
+            uncounted: false,
         },
     });
     core.underway = Some(Underway { number, commits: false });

@@ -45,36 +45,55 @@ pub(crate) fn unseal(space: Space, key: &[u8], mut sealed: Bytes) -> Result<Byte
     Ok(sealed)
 }
 
-/// How many rows there are, and their hash.
+/// How many rows there are, how large they are, and their hash.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
     /// The sum of the hashes of the rows of `kv`, `history`, `changes` and `sessions`.
     pub hash: u128,
     /// Rows of `kv`, `history`, `changes` and `sessions`.
     pub rows: [u64; 4],
+    /// Bytes of those rows and of their keys.
+    pub bytes: [u64; 4],
 }
 
-const TOTALS_FORMAT: u8 = 1;
+/// Layout 1 ended with the rows; its bytes are to be counted.
+const TOTALS_FORMAT: u8 = 2;
+const TOTALS_FORMAT_1: u8 = 1;
 
 impl Totals {
+    /// Bytes that are there for the sake of the past: superseded versions and change records.
+    #[must_use]
+    pub const fn history_bytes(&self) -> u64 {
+        let [_, history, changes, _] = self.bytes;
+        history.saturating_add(changes)
+    }
+
     pub(crate) fn encode(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(64);
+        let mut out = BytesMut::with_capacity(96);
         out.put_u8(TOTALS_FORMAT);
         out.put_u128(self.hash);
-        for rows in self.rows {
-            put_varint(&mut out, rows);
+        for number in self.rows.into_iter().chain(self.bytes) {
+            put_varint(&mut out, number);
         }
         out.freeze()
     }
 
-    pub(crate) fn decode(row: &Bytes) -> Result<Self> {
-        let mut reader = Reader::new("totals", row, TOTALS_FORMAT)?;
-        let mut totals = Self { hash: u128::from_be_bytes(reader.array()?), rows: [0; 4] };
+    /// Decodes the row; the flag says that its bytes are zero for want of a count.
+    pub(crate) fn decode(row: &Bytes) -> Result<(Self, bool)> {
+        let uncounted = row.first() == Some(&TOTALS_FORMAT_1);
+        let format = if uncounted { TOTALS_FORMAT_1 } else { TOTALS_FORMAT };
+        let mut reader = Reader::new("totals", row, format)?;
+        let mut totals = Self { hash: u128::from_be_bytes(reader.array()?), ..Self::default() };
         for rows in &mut totals.rows {
             *rows = reader.varint()?;
         }
+        if !uncounted {
+            for bytes in &mut totals.bytes {
+                *bytes = reader.varint()?;
+            }
+        }
         reader.end()?;
-        Ok(totals)
+        Ok((totals, uncounted))
     }
 
     /// Counts a row in.
@@ -82,6 +101,7 @@ impl Totals {
         let Some(place) = SPACES.iter().position(|known| *known == space) else { return };
         self.hash = self.hash.wrapping_add(hasher.hash(space, key, row));
         self.rows[place] += 1;
+        self.bytes[place] += (key.len() + row.len()) as u64;
     }
 
     /// Counts a row out.
@@ -89,6 +109,8 @@ impl Totals {
         let Some(place) = SPACES.iter().position(|known| *known == space) else { return };
         self.hash = self.hash.wrapping_sub(hasher.hash(space, key, row));
         self.rows[place] = self.rows[place].saturating_sub(1);
+        let bytes = (key.len() + row.len()) as u64;
+        self.bytes[place] = self.bytes[place].saturating_sub(bytes);
     }
 }
 
@@ -131,6 +153,19 @@ pub fn scrub(view: &dyn StateView) -> Result<Totals> {
     Ok(totals)
 }
 
+/// Counts the bytes of a base in its spaces: what totals of layout 1 do not tell.
+pub(crate) fn count_bytes(view: &dyn StateView) -> Result<[u64; 4]> {
+    let mut bytes = [0; 4];
+    for (bytes, space) in bytes.iter_mut().zip(SPACES) {
+        for row in view.scan(space, Bound::Unbounded, Bound::Unbounded, false)? {
+            let (key, sealed) = row?;
+            let row = unseal(space, &key, sealed)?;
+            *bytes += (key.len() + row.len()) as u64;
+        }
+    }
+    Ok(bytes)
+}
+
 /// Fails when a base does not hash to `expected`.
 pub(crate) fn verify(view: &dyn StateView, expected: Totals) -> Result<()> {
     let found = scrub(view)?;
@@ -171,6 +206,16 @@ mod tests {
         assert_ne!(one, two);
         two.remove(&mut hasher, Space::Kv, b"c", b"3");
         assert_eq!(one, two);
-        assert_eq!(Totals::decode(&one.encode()).unwrap(), one);
+        assert_eq!(one.bytes, [4, 0, 0, 0]);
+        assert_eq!(Totals::decode(&one.encode()).unwrap(), (one, false));
+    }
+
+    #[test]
+    fn totals_of_layout_1_are_read_without_their_bytes() {
+        let mut row = vec![1];
+        row.extend_from_slice(&7_u128.to_be_bytes());
+        row.extend_from_slice(&[3, 0x80, 1, 2, 1]);
+        let expected = Totals { hash: 7, rows: [3, 128, 2, 1], bytes: [0; 4] };
+        assert_eq!(Totals::decode(&Bytes::from(row)).unwrap(), (expected, true));
     }
 }

@@ -326,9 +326,13 @@ impl SnapshotSink {
         let header = header.ok_or_else(|| broken("its end is missing"))?;
         let summary = Summary::read(&MetaRows(self.meta))?;
         let summary = summary.ok_or_else(|| broken("the rows of `meta` are missing"))?;
+        let mut promised = summary.totals;
+        if summary.uncounted {
+            promised.bytes = self.totals.bytes;
+        }
         let consistent = summary.position == header.position
             && summary.registers.cluster_id == header.cluster_id
-            && summary.totals == self.totals
+            && promised == self.totals
             && header.hash == self.totals.hash;
         if !consistent {
             return Err(broken("its hash, its position or its cluster does not match its rows"));

@@ -20,6 +20,7 @@ use crate::types::{ClusterId, KeyValue, LogIndex, NodeId, Revision};
 use bytes::{Bytes, BytesMut};
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// The first fault, for all who must learn of it.
@@ -95,7 +96,7 @@ impl View {
         &self.moment.position
     }
 
-    /// The number of rows and the state's hash.
+    /// The number of rows, their bytes, and the state's hash.
     pub fn totals(&self) -> Totals {
         self.moment.totals
     }
@@ -233,6 +234,13 @@ impl StateReader {
     /// Cluster time as of the last applied entry.
     pub fn cluster_time(&self) -> ClusterClock {
         self.inner.moment().clock
+    }
+
+    /// The newest revision known to be older than `age` at `now`; `None` when none is.
+    ///
+    /// Waits for apply, which may be reading from the disk.
+    pub fn older_than(&self, age: Duration, now: ClusterClock) -> Option<Revision> {
+        self.inner.core().machine.registers.older_than(age, now)
     }
 
     /// The highest node id handed out.

@@ -2,7 +2,8 @@
 //! one with the lowest number.
 //!
 //! ```text
-//! cluster nodes=3 [disks]      makes a cluster, in memory or on disks; 1 leads
+//! cluster nodes=3 [disks] [age=60s]  makes a cluster, in memory or on disks; 1 leads; its history
+//!                              is kept for so long
 //! put N k=v, delete N k        writes through N
 //! fill N count                 writes that many keys through N
 //! get N k, local N k           reads on N: linearizable, or what it has
@@ -15,10 +16,12 @@
 //! remove N, promote N, transfer N    [via=M]
 //! members, term                [via=M]
 //! status [N ...]               every replica's own view
+//! history [N ...]              every replica's view of how much of the past it keeps
 //! wait leader [N ...]          those replicas, or all, agree on who leads
 //! wait a leader [N ...]        the same, whoever it is
 //! wait voters N ... [on M ...] those replicas, or all, see exactly these members, all voters
 //! wait rev N revision          N has applied that
+//! wait swept revision          all have forgotten what is older
 //! wait dead N, wait alive N    [via=M]
 //! wait ready [N ...]           those replicas, or all, can serve linearizable reads
 //! wait equal                   all have applied the same and have equal states
@@ -27,7 +30,7 @@
 //! ```
 
 use crate::world::{DEADLINE, Replica, Start, World, address, until};
-use axon_core::config::{Origin, Promotion};
+use axon_core::config::{History, Origin, Promotion};
 use axon_core::error::ErrorOutcome;
 use axon_core::runtime;
 use axon_core::status::MemberStatus;
@@ -124,21 +127,28 @@ async fn one(world: &mut World, command: &str, place: &str) -> String {
         "partition" | "heal" | "cut" | "reset" => network(world, &words),
         "kill" | "restart" | "stop" | "add" | "stopped" => life(world, &words).await,
         "remove" | "promote" | "transfer" => member_change(world, &words).await,
-        "members" | "status" | "term" => view(world, &words),
+        "members" | "status" | "term" | "history" => view(world, &words),
         "wait" => wait(world, &words).await,
         "pass" => {
-            let seconds = words.word(1).strip_suffix('s').and_then(|text| text.parse().ok());
-            tokio::time::sleep(Duration::from_secs(seconds.expect("seconds, as in 10s"))).await;
+            tokio::time::sleep(seconds(words.word(1))).await;
             String::new()
         }
         _ => panic!("{place}: an unknown command"),
     }
 }
 
+fn seconds(text: &str) -> Duration {
+    let seconds = text.strip_suffix('s').and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.expect("seconds, as in 10s"))
+}
+
 async fn make_cluster(world: &mut World, words: &Words<'_>) -> String {
     let count: u64 = words.setting("nodes").unwrap_or("1").parse().unwrap();
     if words.flag("disks") {
         world.use_disks();
+    }
+    if let Some(age) = words.setting("age") {
+        world.history = History::Keep { bytes: u64::MAX, age: seconds(age) };
     }
     for number in 1..=count {
         let origin = if number == 1 { Origin::Init(None) } else { Origin::Join(vec![address(1)]) };
@@ -281,6 +291,16 @@ fn view(world: &World, words: &Words<'_>) -> String {
             .via(world)
             .status()
             .map_or("no term".into(), |status| format!("term {}", status.term)),
+        "history" => {
+            let lines = words.replicas(1, world).into_iter().map(|replica| {
+                let (number, metrics) = (replica.number, replica.cluster.metrics());
+                format!(
+                    "n{number} {} bytes, compacted={} swept={}",
+                    metrics.history_bytes, metrics.compacted_revision, metrics.swept_revision
+                )
+            });
+            lines.collect::<Vec<_>>().join("\n")
+        }
         _ => {
             let lines = words.replicas(1, world).into_iter().map(|replica| {
                 let number = replica.number;
@@ -341,6 +361,15 @@ async fn wait(world: &World, words: &Words<'_>) -> String {
             until(words.place, || {
                 let revision = replica.status().map_or(0, |status| status.revision.0);
                 if revision >= wanted { Ok(String::new()) } else { Err(format!("{revision}")) }
+            })
+            .await
+        }
+        "swept" => {
+            until(words.place, || {
+                let replicas = world.replicas.values();
+                let swept = replicas.map(|one| one.cluster.metrics().swept_revision.0).min();
+                let done = swept >= Some(words.number(2));
+                if done { Ok(String::new()) } else { Err(format!("{swept:?}")) }
             })
             .await
         }

@@ -40,6 +40,7 @@ stories! {
     a_removal_that_would_lose_the_quorum_is_refused
     a_removed_member_is_told_and_disturbs_nobody
     a_replica_resumes_where_it_was_killed
+    history_grows_old_whoever_leads
     leadership_moves_before_the_leader_is_removed
     leadership_moves_when_asked
     quorum_loss_is_answered_at_once

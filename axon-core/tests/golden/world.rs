@@ -4,7 +4,7 @@
 //! lowest living number campaigns first: each has election timeouts that are longer than its
 //! predecessor's, and every campaign begins after all leases have run out. So scripts know who wins.
 
-use axon_core::config::{Config, Origin, Promotion};
+use axon_core::config::{Config, History, Origin, Promotion};
 use axon_core::runtime::{self, simulation};
 use axon_core::status::Status;
 use axon_core::transport::memory::{Cut, MemNetwork};
@@ -27,6 +27,8 @@ pub struct World {
     pub replicas: BTreeMap<u64, Replica>,
     /// Commands that were begun and are not finished yet.
     pub begun: VecDeque<JoinHandle<String>>,
+    /// How much of the past the replicas to come keep.
+    pub history: History,
     /// Where the replicas' directories lie; `None` when they live in memory.
     disks: Option<TempDir>,
     /// The settings of every replica that there has been, for its restart.
@@ -88,6 +90,7 @@ impl World {
             listen: Some(address(number)),
             origin,
             promotion,
+            history: self.history,
             election_timeout_min: shortest,
             election_timeout_max: shortest + Duration::from_millis(50),
             ..Config::default()

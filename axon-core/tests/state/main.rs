@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod checkpoints;
+mod compaction;
 mod damage;
 mod layers;
 mod past;

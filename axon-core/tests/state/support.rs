@@ -117,7 +117,7 @@ impl Replica {
             .zip(commands)
             .map(|(index, command)| StateEntry {
                 index: LogIndex(index),
-                stamp_millis: index * 10,
+                stamp_millis: index * 300,
                 command: Some(codec::encode(command)),
             })
             .collect();

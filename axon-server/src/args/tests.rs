@@ -95,6 +95,30 @@ fn init_makes_a_cluster_with_the_id_it_is_given() {
 }
 
 #[test]
+fn history_has_a_budget_or_is_not_kept() {
+    let mib = 1 << 20;
+    let kept = |flags: &[&str]| run(flags).run_config(9000).history;
+    let keep = |bytes, age| History::Keep { bytes, age };
+    let hour = Duration::from_hours(1);
+    assert_eq!(kept(&[]), keep(1024 * mib, hour));
+    assert_eq!(kept(&["--history-bytes", "1048576"]), keep(mib, hour));
+    assert_eq!(kept(&["--history-age", "24h"]), keep(1024 * mib, 24 * hour));
+    assert_eq!(kept(&["--history-latest-only", "--listen", "h:1"]), History::LatestOnly);
+    assert_eq!(kept(&["--history-latest-only=false"]), keep(1024 * mib, hour));
+
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "history_latest_only = true\nname = \"n1\"\ndata_dir = \"/d\"").unwrap();
+    let path = file.path().to_str().unwrap();
+    let given = |environment: &[(&str, &str)]| match with(&["--config", path], environment) {
+        Ok(Command::Run(settings)) => settings.run_config(9000).history,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(given(&[]), History::LatestOnly);
+    let environment = [("AXON_HISTORY_LATEST_ONLY", "false"), ("AXON_HISTORY_AGE", "90s")];
+    assert_eq!(given(&environment), keep(1024 * mib, Duration::from_secs(90)));
+}
+
+#[test]
 fn what_others_are_told_follows_from_advertise() {
     let told = |flags: &[&str]| {
         let settings = run(flags);
@@ -115,7 +139,8 @@ fn what_others_are_told_follows_from_advertise() {
 fn a_mistake_is_one_line_that_names_it() {
     let here = ["--name", "n1", "--data-dir", "/d"];
     let refused = |flags: &[&str]| line(&[&here, flags].concat(), &[]);
-    let cases: [(String, &[&str]); 14] = [
+    let both = ["--history-latest-only", "--history-age", "1h"];
+    let cases: [(String, &[&str]); 18] = [
         (line(&[], &[]), &["--name is missing", "AXON_NAME"]),
         (line(&["--name", "n1"], &[]), &["--data-dir is missing", "AXON_DATA_DIR"]),
         (line(&["--nam", "n1"], &[]), &["'--nam'", "did you mean --name?", "--help"]),
@@ -129,6 +154,10 @@ fn a_mistake_is_one_line_that_names_it() {
         (refused(&["--listen", "h:65535"]), &["--peer-listen"]),
         (refused(&["--request-timeout", "5"]), &["--request-timeout", "500ms"]),
         (line(&here, &[("AXON_JOIN", "a")]), &["AXON_JOIN", "no port"]),
+        (refused(&both), &["--history-latest-only", "leave out --history-bytes"]),
+        (refused(&["--history-bytes", "1000"]), &["--history-bytes", "at least 1048576"]),
+        (refused(&["--history-age", "999ms"]), &["--history-age", "at least 1s"]),
+        (refused(&["--history-latest-only=perhaps"]), &["perhaps", "--history-latest-only"]),
         (refused(&["--config", "/nowhere/axon.toml"]), &["/nowhere/axon.toml", "No such file"]),
     ];
     for (line, parts) in cases {

@@ -88,7 +88,7 @@ impl FromStr for Advertise {
     }
 }
 
-/// A length of time: a whole number and `ms`, `s` or `m`.
+/// A length of time: a whole number and `ms`, `s`, `m` or `h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
@@ -102,13 +102,14 @@ impl FromStr for Span {
             "ms" => Some(1),
             "s" => Some(1_000),
             "m" => Some(60_000),
+            "h" => Some(3_600_000),
             _ => None,
         };
         let millis = number.parse::<u64>().ok().zip(millis_per_unit);
         millis
             .and_then(|(number, unit)| number.checked_mul(unit))
             .map(|millis| Self(Duration::from_millis(millis)))
-            .ok_or_else(|| format!("{text:?} is no length of time: write 500ms, 5s or 1m"))
+            .ok_or_else(|| format!("{text:?} is no length of time: write 500ms, 5s, 1m or 1h"))
     }
 }
 

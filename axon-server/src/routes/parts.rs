@@ -56,6 +56,7 @@ pub(super) fn turn(shared: &Shared) -> Result<OwnedSemaphorePermit, Problem> {
 pub(super) struct Parts<C> {
     snapshot: Snapshot,
     range: KeyRange,
+    reverse: bool,
     content: C,
     begun: bool,
     finished: bool,
@@ -69,7 +70,14 @@ impl<C: Content> Parts<C> {
         content: C,
         turn: OwnedSemaphorePermit,
     ) -> Self {
-        Self { snapshot, range, content, begun: false, finished: false, _turn: turn }
+        let (reverse, begun, finished) = (false, false, false);
+        Self { snapshot, range, reverse, content, begun, finished, _turn: turn }
+    }
+
+    /// Begins with the last pair, if `reverse`.
+    pub(super) fn reverse(mut self, reverse: bool) -> Self {
+        self.reverse = reverse;
+        self
     }
 
     /// Reports whether the last part is made.
@@ -96,13 +104,18 @@ impl<C: Content> Parts<C> {
             self.content.begin(part);
         }
         while part.len() < PART_BYTES {
-            let pairs = self.snapshot.page(&self.range, PAGE_ITEMS_MAX, PART_BYTES)?;
+            let pairs = if self.reverse {
+                self.snapshot.page_back(&self.range, PAGE_ITEMS_MAX, PART_BYTES)?
+            } else {
+                self.snapshot.page(&self.range, PAGE_ITEMS_MAX, PART_BYTES)?
+            };
             let Some(last) = pairs.last() else {
                 self.content.end(part);
                 self.finished = true;
                 break;
             };
-            self.range.start = Bound::Excluded(last.key.clone());
+            let behind = Bound::Excluded(last.key.clone());
+            *(if self.reverse { &mut self.range.end } else { &mut self.range.start }) = behind;
             for pair in &pairs {
                 self.content.append(pair, part);
             }

@@ -6,7 +6,7 @@
 pub mod child;
 
 use axon_core::Cluster;
-use axon_core::config::{Config, Origin};
+use axon_core::config::{Config, History, Origin};
 use axon_server::{Options, serve};
 use serde_json::Value;
 use std::fmt::Write;
@@ -36,11 +36,16 @@ impl Server {
     }
 
     pub async fn with(options: Options) -> Self {
+        Self::keeping(History::default(), options).await
+    }
+
+    pub async fn keeping(history: History, options: Options) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let cluster = Cluster::start(Config {
             data_dir: Some(directory.path().join("data")),
             origin: Origin::Init(None),
             limits: options.limits,
+            history,
             api_address: "127.0.0.1:9000".into(),
             ..Config::default()
         })

@@ -3,6 +3,8 @@
 use crate::common::{Client, PATIENCE, Server};
 use crate::{LINES, ask, refuses_parameter};
 use axon_core::Op;
+use axon_core::config::History;
+use axon_server::Options;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -279,6 +281,37 @@ async fn a_cursor_belongs_to_one_query_of_one_store() {
     let damaged = format!("{path}A");
     ask(&mut client, "GET", &damaged, &[]).await.is_problem(400, "bad_cursor");
     assert_eq!(ask(&mut client, "GET", &format!("{path}&limit=9"), &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_past_is_told_to_be_gone_once_it_is_forgotten() {
+    let server = Server::keeping(History::LatestOnly, Options::default()).await;
+    let mut client = server.client().await;
+    for (key, value) in [("a", "1"), ("b", "1"), ("a", "2")] {
+        client.call_with("PUT", &format!("/v1/kv/{key}"), &[], value.as_bytes()).await;
+    }
+    let page = ask(&mut client, "GET", "/v1/kv?limit=1", &[]).await.json();
+    let cursor = format!("limit=1&cursor={}", page["next"].as_str().unwrap());
+    client.call_with("PUT", "/v1/kv/a", &[], b"3").await;
+    let forgotten = async {
+        while server.call("GET", "/v1/status", "").await.json()["compacted_revision"] != 4 {}
+    };
+    timeout(PATIENCE, forgotten).await.expect("the past is forgotten");
+    for (path, headers) in [
+        ("/v1/kv/a?revision=1", &[][..]),
+        ("/v1/kv?revision=1", &[]),
+        ("/v1/kv?revision=1", &[LINES]),
+        ("/v1/kv?count_only=true&revision=1", &[]),
+    ] {
+        let gone = ask(&mut client, "GET", path, headers).await;
+        gone.is_problem(410, "compacted");
+        assert_eq!(gone.json()["details"], json!({ "requested": 1, "oldest": 4 }), "{path}");
+    }
+    let gone = ask(&mut client, "GET", &format!("/v1/kv?{cursor}"), &[]).await;
+    gone.is_problem(410, "compacted");
+    assert_eq!(ask(&mut client, "GET", "/v1/kv/a?revision=4", &[]).await.text(), "3");
+    let history = ask(&mut client, "GET", "/v1/history/a", &[]).await.json();
+    assert_eq!(history["versions"].as_array().map(Vec::len), Some(1), "{history}");
 }
 
 #[tokio::test]

@@ -255,13 +255,14 @@ async fn count(shared: &Shared, asked: ListParams) -> Result<Response<Body>, Pro
 async fn lines(shared: &Shared, asked: ListParams) -> Result<Response<Body>, Problem> {
     let reason = "makes no sense for a stream of all items";
     asked.refuse_paging(reason)?;
-    refuse_given(&[("count_only", asked.count_only), ("reverse", asked.reverse)], reason)?;
+    refuse_given(&[("count_only", asked.count_only)], reason)?;
     let range = asked.keys.range()?;
     let turn = parts::turn(shared)?;
     let snapshot = asked.freshness.snapshot(shared).await?;
     let (revision, applied_index) = (snapshot.revision(), snapshot.applied_index());
     let lines = Lines(asked.values());
-    let (first, parts) = Parts::new(snapshot, range, lines, turn).next().await?;
+    let parts = Parts::new(snapshot, range, lines, turn).reverse(asked.reverse);
+    let (first, parts) = parts.next().await?;
     let body = if parts.is_finished() { Body::from(first) } else { parts.into_body(first) };
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(LINES));
