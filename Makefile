@@ -30,7 +30,7 @@ test: tools fmt clippy build tidy doc examples doctest fuzz tests ## Everything 
 check: fmt clippy tidy ## The quick part of it: format, lints, the rules of the tree
 
 bench: ## Run the benchmarks (ARGS="put/3" selects; reports in target/criterion)
-	$(CARGO) bench -p axon-benches --bench log --bench apply --bench range --bench put -- $(ARGS)
+	$(CARGO) bench -p axon-benches --bench log --bench apply --bench range --bench put --bench watch -- $(ARGS)
 
 fuzz: build ## Hold a running server against its own description (FUZZ_SEED=2 and FUZZ_EXAMPLES=100 ask otherwise)
 	axon-server/tests/fuzz/run.sh $(TARGET)/debug/axon-server $(TARGET)

@@ -85,8 +85,7 @@ impl View {
         self.moment.compacted_revision
     }
 
-    /// What history up to here left behind is gone too; the rest of it, up to and with the compacted
-    /// revision, goes step by step.
+    /// What history up to here left behind is gone too.
     pub fn swept_revision(&self) -> Revision {
         self.moment.swept_revision
     }

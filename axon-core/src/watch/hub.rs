@@ -1,5 +1,8 @@
 //! The hub of a replica: follows what is applied, and wakes the feeds that are concerned.
 
+#[cfg(test)]
+mod tests;
+
 use super::WatchEvent;
 use super::index::{Index, WatcherId};
 use super::read::{self, Chunk};
@@ -170,8 +173,7 @@ impl Hub {
             while self.is_idle() {
                 self.occupied.notified().await;
             }
-            // Before the state is looked at: what is applied after that look moves it again.
-            applied.mark_unchanged();
+            // What is applied after the last of these looks moves `applied`: it is seen to be new.
             loop {
                 let hub = self.clone();
                 match runtime::blocking(move || hub.follow()).await {

@@ -104,6 +104,7 @@ pub(super) fn decode(
         bytes += CHANGE_OVERHEAD + change_bytes(&change);
         told.push(change);
     }
+    // A row of changes promises no order.
     told.sort_by(|one, other| one.key().cmp(other.key()));
     Ok(Revised { revision, changes: told, bytes })
 }
