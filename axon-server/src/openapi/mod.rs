@@ -7,7 +7,7 @@
 //!
 //! * every path and method that is served is described, and the other way round;
 //! * whatever is asked with GET may be asked with HEAD;
-//! * every example is one that the server takes, or could have given.
+//! * every example of a body is one that the server takes.
 //!
 //! What a running server answers is held against the document by a fuzzer: `make fuzz`.
 

@@ -12,7 +12,7 @@ server=$(realpath "$1")
 mkdir -p "$2"
 tools=$(realpath "$2")/schemathesis
 here=$(dirname "$(realpath "$0")")
-limit=${FUZZ_SECONDS_MAX:-240}
+limit=${FUZZ_SECONDS_MAX:-300}
 
 install_tools() {
     # Made anew when what it should hold has changed, or when it was left half made.

@@ -23,6 +23,7 @@ fn put(key: &'static str, value: impl Into<Bytes>, revision: u64) -> WatchChange
     WatchChange::Put { pair: pair(key, value, revision), previous: None }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as a watch yields it")]
 fn batch(revision: u64, changes: Vec<WatchChange>) -> Result<WatchEvent, Error> {
     Ok(WatchEvent::Batch { revision: Revision(revision), changes })
 }
