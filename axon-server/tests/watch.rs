@@ -4,6 +4,7 @@
 
 mod common;
 
+use axon_core::Op;
 use axon_core::types::Limits;
 use axon_server::Options;
 use common::{PATIENCE, Server};
@@ -120,7 +121,6 @@ async fn a_transaction_is_one_event_and_tells_what_was_there_if_asked() {
     let store = server.cluster.store();
     store.put("a", "old").await.unwrap();
     let (_, mut stream) = server.client().await.open("/v1/watch?previous=true", &[]).await;
-    use axon_core::Op;
     store.txn().then([Op::put("a", "new"), Op::put("b", "1")]).commit().await.unwrap();
     let changes = changes_up_to(&mut stream, 2).await;
     assert_eq!(changes.len(), 1);
