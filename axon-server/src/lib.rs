@@ -6,7 +6,7 @@
 //!
 //! * every error, from whichever layer, is `application/problem+json` (`problem`);
 //! * everything a client can hold on to is bounded: connections, the time and size of heads and bodies,
-//!   idle time, the time that it takes no bytes, readers of the whole store;
+//!   idle time, the time that it takes no bytes, pages in flight, readers of the whole store;
 //! * a shutdown finishes what is in flight, for a bounded time.
 //!
 //! What it does not do: TLS and authentication. Put it on an address that only its users reach.

@@ -19,8 +19,6 @@ use utoipa::IntoParams;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
-/// Versions read at once: the first that are too many bytes are at most so many.
-const STEP: usize = 8;
 
 /// What `GET /v1/history/{key}` is asked.
 #[derive(Debug, IntoParams)]
@@ -84,24 +82,28 @@ pub(super) async fn answer(
     let room = shared.pages.take().await?;
     let snapshot = asked.freshness.snapshot(shared).await?;
     let (revision, applied_index) = (snapshot.revision(), snapshot.applied_index());
-    let document = runtime::blocking(move || read(&snapshot, &key, asked.before, asked.limit));
+    // What is read beyond the bytes of a page is one step: of the largest values, a page again.
+    let step =
+        (PAGE_BYTES_MAX / shared.options.limits.value_bytes_max.max(1)).clamp(1, asked.limit);
+    let read = move || read(&snapshot, &key, asked.before, asked.limit, step);
+    let document = runtime::blocking(read);
     let response = room.hold(json(document.await?));
     Ok(asked.freshness.told(revision, applied_index, response))
 }
 
-/// Reads versions until there are `limit` of them, or too many bytes.
+/// Reads versions, `step` at once, until there are `limit` of them, or too many bytes.
 fn read(
     snapshot: &Snapshot,
     key: &Bytes,
     before: Option<Revision>,
     limit: usize,
+    step: usize,
 ) -> Result<Bytes, Error> {
     let mut below = before;
     let mut versions: Vec<KeyVersion> = Vec::new();
     let mut bytes = 0;
     while versions.len() < limit && bytes < PAGE_BYTES_MAX {
-        let step = STEP.min(limit - versions.len());
-        let read = snapshot.history(key, below, step)?;
+        let read = snapshot.history(key, below, step.min(limit - versions.len()))?;
         let Some(last) = read.last() else {
             below = None;
             break;
