@@ -30,6 +30,7 @@ mod hub;
 mod index;
 mod read;
 mod recent;
+mod slot;
 
 pub use feed::{Feed, Interest};
 pub use hub::{Hub, HubMetrics, WATCHERS_MAX};
