@@ -1,4 +1,4 @@
-# Axon's commands. A machine with Rust, Node and make is enough; `make` lists them.
+# Axon's commands. A machine with Rust, Node, Python and make is enough; `make` lists them.
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -15,7 +15,7 @@ ARGS   ?=
 EVERYTHING := --workspace --all-targets
 EXAMPLES    = $(shell sed -n '/^\[\[example\]\]/,/^name/s/^name *= *"\(.*\)"/\1/p' examples/Cargo.toml)
 
-.PHONY: help run test check bench deny clean acceptance ui tools fmt clippy tidy build doc examples doctest tests
+.PHONY: help run test check bench deny clean acceptance ui tools fmt clippy tidy build doc examples doctest fuzz tests
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -25,12 +25,15 @@ run: ui ## Build and start a cluster of three nodes with its dashboard (data in 
 	$(CARGO) build --release -p axon-server -p axon-launcher
 	$(TARGET)/release/axon-launcher --data-dir $(DATA) --nodes $(NODES) $(ARGS)
 
-test: tools fmt clippy build tidy doc examples doctest tests ## Everything that has to hold before a merge
+test: tools fmt clippy build tidy doc examples doctest fuzz tests ## Everything that has to hold before a merge
 
 check: fmt clippy tidy ## The quick part of it: format, lints, the rules of the tree
 
 bench: ## Run the benchmarks (ARGS="put/3" selects; reports in target/criterion)
-	$(CARGO) bench -p axon-benches --bench log --bench apply --bench range --bench put --bench watch -- $(ARGS)
+	$(CARGO) bench -p axon-benches --bench log --bench apply --bench range --bench put --bench watch --bench compaction -- $(ARGS)
+
+fuzz: build ## Hold a running server against its own description (FUZZ_SEED=2 and FUZZ_EXAMPLES=100 ask otherwise)
+	axon-server/tests/fuzz/run.sh $(TARGET)/debug/axon-server $(TARGET)
 
 acceptance: ## Try the promises on real processes (minutes; ARGS="--points 3,8 --pairs 1000" selects)
 	$(CARGO) build --release -p axon-server -p axon-launcher -p axon-benches --bin axon-server --bin axon-launcher --bin acceptance

@@ -10,8 +10,9 @@
 use crate::Options;
 use crate::body::{Budget, Room};
 use crate::metrics::{self, Requests, Route};
+use crate::openapi;
 use crate::problem::{Code, Problem};
-use crate::routes::{cluster, health, kv, v1};
+use crate::routes::{cluster, health, kv, v1, watch};
 use axon_core::store::ReadConsistency;
 use axon_core::types::Limits;
 use axon_core::{Cluster, Store};
@@ -21,7 +22,7 @@ use axum::extract::{MatchedPath, Request as AxumRequest};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
@@ -29,9 +30,10 @@ use std::any::Any;
 use std::fmt::Write;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::sync::Semaphore;
+use tokio::sync::watch::Sender;
 use tower::ServiceExt;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -54,7 +56,8 @@ pub(crate) struct Shared {
     pub(crate) dumps: Arc<Semaphore>,
     pub(crate) pages: Room,
     pub(crate) requests: Requests,
-    pub(crate) draining: AtomicBool,
+    /// Holds `true` from the beginning of a shutdown on.
+    pub(crate) draining: Sender<bool>,
 }
 
 impl Shared {
@@ -92,7 +95,7 @@ impl App {
             dumps: Arc::new(Semaphore::new(DUMPS_MAX)),
             pages: Room::new(PAGES_BYTES_MAX),
             requests: Requests::default(),
-            draining: AtomicBool::new(false),
+            draining: Sender::new(false),
             options,
         });
         Self { router: router(shared.clone()), shared, served_by, ids: RequestIds::new() }
@@ -138,17 +141,27 @@ impl App {
     }
 }
 
+/// The doors that axum's router finds.
+fn doors() -> [(&'static str, MethodRouter<Arc<Shared>>); 11] {
+    [
+        ("/v1/watch", get(watch::watch)),
+        ("/v1/status", get(cluster::status)),
+        ("/v1/members", get(cluster::members)),
+        ("/v1/members/{id}", delete(cluster::remove)),
+        ("/v1/members/{id}/promote", post(cluster::promote)),
+        ("/v1/leader/transfer", post(cluster::transfer)),
+        ("/livez", get(health::livez)),
+        ("/readyz", get(health::readyz)),
+        ("/metrics", get(health::metrics)),
+        ("/version", get(health::version)),
+        ("/openapi.json", get(openapi::document)),
+    ]
+}
+
 fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route("/v1/status", get(cluster::status))
-        .route("/v1/members", get(cluster::members))
-        .route("/v1/members/{id}", delete(cluster::remove))
-        .route("/v1/members/{id}/promote", post(cluster::promote))
-        .route("/v1/leader/transfer", post(cluster::transfer))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
-        .route("/version", get(health::version))
+    let doors = doors().into_iter();
+    doors
+        .fold(Router::new(), |router, (pattern, door)| router.route(pattern, door))
         .method_not_allowed_fallback(async || {
             Problem::new(Code::MethodNotAllowed, "this path does not have that method; see `Allow`")
         })
@@ -222,6 +235,13 @@ impl RequestIds {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn every_door_is_counted() {
+        for (pattern, _) in doors() {
+            assert_ne!(Route::of(pattern), Route::OTHER, "{pattern}");
+        }
+    }
 
     #[test]
     fn a_sane_request_id_is_kept_and_any_other_replaced() {

@@ -20,6 +20,7 @@ mod conditions;
 mod conn;
 pub mod key;
 mod metrics;
+mod openapi;
 mod params;
 pub mod problem;
 mod routes;
@@ -93,7 +94,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> usize {
     let app = Arc::new(App::new(cluster, options));
-    let (drain, draining) = watch::channel(false);
+    let draining = app.shared.draining.subscribe();
     let mut connections = JoinSet::new();
     tokio::select! {
         () = accept(&app, &listener, &draining, &mut connections) => {}
@@ -101,8 +102,7 @@ pub async fn serve(
     }
     // From here on the kernel refuses new connections.
     drop(listener);
-    app.shared.draining.store(true, Ordering::Relaxed);
-    drain.send_replace(true);
+    app.shared.draining.send_replace(true);
     let finished = async { while connections.join_next().await.is_some() {} };
     let _ = timeout(app.shared.options.shutdown_grace, finished).await;
     connections.len()

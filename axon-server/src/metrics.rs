@@ -14,14 +14,18 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// The media type of the page.
+pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// The routes, as they are labelled. The last stands for everything else.
-const ROUTES: [&str; 16] = [
+const ROUTES: [&str; 18] = [
     "/kv/{key}",
     "/kv",
     "/v1/kv/{key}",
     "/v1/kv",
     "/v1/history/{key}",
     "/v1/txn",
+    "/v1/watch",
     "/v1/status",
     "/v1/members",
     "/v1/members/{id}",
@@ -31,6 +35,7 @@ const ROUTES: [&str; 16] = [
     "/readyz",
     "/metrics",
     "/version",
+    "/openapi.json",
     "other",
 ];
 const METHODS: [&str; 6] = ["GET", "HEAD", "PUT", "POST", "DELETE", "other"];
@@ -62,6 +67,12 @@ impl Route {
     pub(crate) fn of(pattern: &str) -> Self {
         ROUTES.iter().position(|route| *route == pattern).map_or(Self::OTHER, Self)
     }
+}
+
+/// The patterns of all routes.
+#[cfg(test)]
+pub(crate) fn routes() -> impl Iterator<Item = &'static str> {
+    ROUTES.into_iter().filter(|route| *route != "other")
 }
 
 /// The requests of one route, method and status.

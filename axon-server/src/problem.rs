@@ -47,7 +47,9 @@ macro_rules! codes {
                 match self { $(Self::$name => $code,)* }
             }
 
-            const fn title(self) -> &'static str {
+            /// What it means, for people.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
                 match self { $(Self::$name => $title,)* }
             }
         }

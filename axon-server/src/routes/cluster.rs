@@ -2,7 +2,8 @@
 
 use crate::app::Shared;
 use crate::body;
-use crate::problem::Problem;
+use crate::openapi::{QUORUM, REPLICA, problems};
+use crate::problem::{Code, Problem};
 use crate::routes::json;
 use crate::wire;
 use axon_core::types::NodeId;
@@ -15,19 +16,38 @@ use std::sync::Arc;
 /// The largest body of a request to change the cluster.
 const BODY_BYTES_MAX: usize = 4 << 10;
 
-/// `GET /v1/status`
+problems! {
+    StatusProblems = REPLICA;
+    ChangeProblems = [Code::NotFound, Code::Conflict], QUORUM;
+    TransferProblems = [Code::NotFound, Code::Conflict, Code::TooLarge], QUORUM;
+}
+
+/// Tells what this node is and knows of its cluster.
+#[utoipa::path(
+    get, path = "/v1/status", tag = "cluster",
+    responses((status = 200, description = "As this node sees it.", body = wire::Status<'_>), StatusProblems),
+)]
 pub(crate) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response<Body>, Problem> {
     let status = shared.cluster.status()?;
     Ok(json(wire::encode(&wire::Status::from(&status))))
 }
 
-/// `GET /v1/members`
+/// Lists the members of the cluster.
+#[utoipa::path(
+    get, path = "/v1/members", tag = "cluster",
+    responses((status = 200, description = "As this node sees them.", body = wire::Members<'_>), StatusProblems),
+)]
 pub(crate) async fn members(State(shared): State<Arc<Shared>>) -> Result<Response<Body>, Problem> {
     let members = shared.cluster.members()?;
     Ok(json(wire::encode(&wire::Members::from(&members[..]))))
 }
 
-/// `POST /v1/members/{id}/promote`
+/// Gives a learner a vote.
+#[utoipa::path(
+    post, path = "/v1/members/{id}/promote", tag = "cluster",
+    params(("id" = u64, Path, description = "The id of a member.")),
+    responses((status = 200, description = "It votes.", body = wire::Success), ChangeProblems),
+)]
 pub(crate) async fn promote(
     State(shared): State<Arc<Shared>>,
     MemberId(id): MemberId,
@@ -36,7 +56,14 @@ pub(crate) async fn promote(
     Ok(json(wire::encode(&wire::Success::PLAIN)))
 }
 
-/// `DELETE /v1/members/{id}`
+/// Removes a member from the cluster, for good.
+///
+/// Refused if those that are left could decide nothing.
+#[utoipa::path(
+    delete, path = "/v1/members/{id}", tag = "cluster",
+    params(("id" = u64, Path, description = "The id of a member.")),
+    responses((status = 200, description = "It is no member.", body = wire::Success), ChangeProblems),
+)]
 pub(crate) async fn remove(
     State(shared): State<Arc<Shared>>,
     MemberId(id): MemberId,
@@ -45,7 +72,12 @@ pub(crate) async fn remove(
     Ok(json(wire::encode(&wire::Success::PLAIN)))
 }
 
-/// `POST /v1/leader/transfer`
+/// Makes another voter the leader.
+#[utoipa::path(
+    post, path = "/v1/leader/transfer", tag = "cluster",
+    request_body(content = Option<wire::TransferRequest>, example = json!({})),
+    responses((status = 200, description = "It leads.", body = wire::Success), TransferProblems),
+)]
 pub(crate) async fn transfer(
     State(shared): State<Arc<Shared>>,
     body: Body,

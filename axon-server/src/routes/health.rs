@@ -2,6 +2,7 @@
 
 use crate::app::Shared;
 use crate::metrics;
+use crate::openapi::{Problems, QUORUM, problems};
 use crate::problem::Problem;
 use crate::routes::json;
 use crate::wire::{self, Check, Health, Version};
@@ -11,14 +12,28 @@ use axum::extract::{RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Response};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-/// `GET /livez`: 200 while the process answers at all. A replica that halts ends the process.
+problems! {
+    ReadyProblems = QUORUM;
+}
+
+/// Tells whether the process answers at all.
+///
+/// A replica that halts ends the process.
+#[utoipa::path(
+    get, path = "/livez", tag = "process",
+    responses((status = 200, description = "It does.", body = wire::Health), Problems),
+)]
 pub(crate) async fn livez() -> Response<Body> {
     json(wire::encode(&Health { status: "ok", checks: Vec::new() }))
 }
 
-/// `GET /readyz`, with `?verbose` each check: 200 when linearizable reads can be served here.
+/// Tells whether linearizable reads can be served here.
+#[utoipa::path(
+    get, path = "/readyz", tag = "process",
+    params(("verbose" = Option<String>, Query, description = "Present: every check is told.")),
+    responses((status = 200, description = "They can.", body = wire::Health), ReadyProblems),
+)]
 pub(crate) async fn readyz(
     State(shared): State<Arc<Shared>>,
     RawQuery(query): RawQuery,
@@ -38,10 +53,15 @@ pub(crate) async fn readyz(
 }
 
 pub(crate) fn readiness(shared: &Shared) -> Result<(), Error> {
-    if shared.draining.load(Ordering::Relaxed) {
-        return Err(Error::NotReady { reason: "the server is shutting down".into() });
+    if *shared.draining.borrow() {
+        return Err(shutting_down());
     }
     shared.cluster.readiness()
+}
+
+/// What a request hears that a shutdown finds waiting: another node may serve it.
+pub(crate) fn shutting_down() -> Error {
+    Error::NotReady { reason: "the server is shutting down".into() }
 }
 
 fn checks(shared: &Shared) -> Vec<Check> {
@@ -50,7 +70,7 @@ fn checks(shared: &Shared) -> Vec<Check> {
         ok: result.is_ok(),
         message: result.unwrap_or_else(|reason| reason),
     };
-    let draining = shared.draining.load(Ordering::Relaxed);
+    let draining = *shared.draining.borrow();
     let serving = if draining { Err("shutting down".into()) } else { Ok("accepting".into()) };
     let replica = shared.cluster.readiness();
     let replica = replica.map(|()| "caught up".into()).map_err(|error| error.to_string());
@@ -72,15 +92,26 @@ fn checks(shared: &Shared) -> Vec<Check> {
     checks
 }
 
-/// `GET /metrics`, in Prometheus' text format.
+/// Tells what the node counts and measures, in Prometheus' text format.
+#[utoipa::path(
+    get, path = "/metrics", tag = "process",
+    responses(
+        (status = 200, description = "The page.", body = String, content_type = metrics::MEDIA_TYPE),
+        Problems,
+    ),
+)]
 pub(crate) async fn metrics(State(shared): State<Arc<Shared>>) -> Response<Body> {
     let mut response = Response::new(Body::from(metrics::page(&shared)));
-    let media_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    let media_type = HeaderValue::from_static(metrics::MEDIA_TYPE);
     response.headers_mut().insert(CONTENT_TYPE, media_type);
     response
 }
 
-/// `GET /version`
+/// Tells which Axon this is.
+#[utoipa::path(
+    get, path = "/version", tag = "process",
+    responses((status = 200, description = "The version.", body = wire::Version), Problems),
+)]
 pub(crate) async fn version() -> Response<Body> {
     let vocabulary = axon_core::command::VOCABULARY;
     json(wire::encode(&Version { version: wire::VERSION, vocabulary }))

@@ -152,3 +152,80 @@ fn owned(key: Cow<'_, str>) -> Bytes {
         Cow::Owned(text) => Bytes::from(text),
     }
 }
+
+/// The operations of the simple doors, each as the API's description has it.
+pub(crate) mod operations {
+    #![allow(dead_code, reason = "they only carry descriptions: one function serves them all")]
+
+    use crate::openapi::{BODY, QUORUM, REPLICA, WRITE, problems};
+    use crate::problem::Code;
+    use crate::wire;
+
+    problems! {
+        GetProblems = [Code::NotFound, Code::NotAcceptable, Code::TooLarge], QUORUM;
+        PutProblems = BODY, WRITE, QUORUM;
+        DeleteProblems = [Code::TooLarge], WRITE, QUORUM;
+        AllProblems = [Code::Overloaded], REPLICA;
+    }
+
+    /// Reads a pair.
+    ///
+    /// Sees every write that was acknowledged before. A value that is not text is told by 406: `/v1/kv`
+    /// has its bytes.
+    #[utoipa::path(
+        get, path = "/kv/{key}", tag = "simple",
+        params(("key" = String, Path, min_length = 1, description = "Text; may have slashes in it.")),
+        responses(
+            (status = 200, description = "The pair.", body = wire::Pair<'_>,
+                headers(("X-Axon-Revision" = u64, description = "The revision of the store that was read."))),
+            GetProblems,
+        ),
+    )]
+    pub(crate) fn get_pair() {}
+
+    /// Stores a value.
+    ///
+    /// Answered once a majority has it on disk. The empty string is a value.
+    #[utoipa::path(
+        put, path = "/kv/{key}", tag = "simple",
+        params(("key" = String, Path, min_length = 1, description = "Text; may have slashes in it.")),
+        request_body(content = wire::PutRequest<'_>, example = json!({"value": "hello"})),
+        responses(
+            (status = 200, description = "It is stored.", body = wire::Success,
+                headers(("X-Axon-Revision" = u64, description = "The revision that stored it."))),
+            PutProblems,
+        ),
+    )]
+    pub(crate) fn put_pair() {}
+
+    /// Removes a key, if it is there.
+    #[utoipa::path(
+        delete, path = "/kv/{key}", tag = "simple",
+        params(("key" = String, Path, min_length = 1, description = "Text; may have slashes in it.")),
+        responses(
+            (status = 200, description = "The key is absent now.", body = wire::Success,
+                headers(("X-Axon-Revision" = u64, description = "The revision of the store after it."))),
+            DeleteProblems,
+        ),
+    )]
+    pub(crate) fn delete_pair() {}
+
+    /// Reads all pairs that are text, as this node has them.
+    ///
+    /// One flat object, streamed in bounded memory. What this node has applied may be behind what was
+    /// acknowledged elsewhere.
+    #[utoipa::path(
+        get, path = "/kv", tag = "simple",
+        responses(
+            (status = 200, description = "All pairs that are text.", body = BTreeMap<String, String>,
+                headers(
+                    ("X-Axon-Revision" = u64, description = "The revision that is shown."),
+                    ("X-Axon-Applied-Index" = u64, description = "The last entry of the log in it."),
+                    ("X-Axon-Skipped" = u64, description = "How many pairs are not text, and left out: \
+                        a header of a short answer, a trailer of a long one."),
+                )),
+            AllProblems,
+        ),
+    )]
+    pub(crate) fn all_pairs() {}
+}

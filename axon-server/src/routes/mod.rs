@@ -5,6 +5,7 @@ pub(crate) mod health;
 pub(crate) mod kv;
 mod parts;
 pub(crate) mod v1;
+pub(crate) mod watch;
 
 use crate::app::Shared;
 use crate::problem::{Code, Problem};

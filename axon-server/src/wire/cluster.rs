@@ -5,13 +5,15 @@ use axon_core::status;
 use axon_core::types::{LogIndex, Member, NodeId, Revision};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
+use utoipa::ToSchema;
 
 /// The body of `POST /v1/leader/transfer`; an empty body is the same as `{}`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TransferRequest {
     /// Who should lead; the voter with the shortest lag when absent.
     #[serde(default)]
+    #[schema(value_type = Option<u64>)]
     pub to: Option<NodeId>,
 }
 
@@ -33,37 +35,70 @@ impl TransferRequest {
 }
 
 /// The answer to `GET /v1/status`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Status<'a> {
+    /// The cluster.
     #[serde(serialize_with = "shown")]
+    #[schema(value_type = String)]
     cluster_id: axon_core::types::ClusterId,
+    /// The id of this node.
+    #[schema(value_type = u64)]
     node_id: NodeId,
+    /// The name of this node.
     name: &'a str,
+    /// `leader`, `candidate`, `follower`, or what else it does in the protocol.
     raft_state: &'static str,
+    /// `voter`, `learner`, or what else it is to the cluster.
     membership: &'static str,
+    /// Whom it takes for the leader; null: nobody.
+    #[schema(required = true)]
     leader: Option<Leader<'a>>,
+    /// Its Raft term.
     term: u64,
+    /// The revision of the store, as it is here.
+    #[schema(value_type = u64)]
     revision: Revision,
+    /// History up to here is gone.
+    #[schema(value_type = u64)]
     compacted_revision: Revision,
+    /// The last entry of its log.
+    #[schema(value_type = u64)]
     last_log_index: LogIndex,
+    /// The last entry that it knows to be committed.
+    #[schema(value_type = u64)]
     committed_index: LogIndex,
+    /// The last entry that is applied.
+    #[schema(value_type = u64)]
     applied_index: LogIndex,
+    /// Members with a vote.
+    #[schema(value_type = Vec<u64>)]
     voters: &'a [NodeId],
+    /// Members without a vote.
+    #[schema(value_type = Vec<u64>)]
     learners: &'a [NodeId],
+    /// A hash of all that is applied, the same on every node.
     state_hash: StateHash,
+    /// The version of the server.
     version: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Leader<'a> {
+    /// Its id.
+    #[schema(value_type = u64)]
     id: NodeId,
+    /// Its name.
     name: &'a str,
+    /// Where its API is.
     address: &'a str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct StateHash {
+    /// The entry after which it was taken.
+    #[schema(value_type = u64)]
     applied_index: LogIndex,
+    /// The hash, in hexadecimal digits.
     hash: String,
 }
 
@@ -99,21 +134,35 @@ impl<'a> From<&'a status::Status> for Status<'a> {
 }
 
 /// The answer to `GET /v1/members`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Members<'a> {
+    /// The members, by id.
     members: Vec<MemberShape<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Member)]
 struct MemberShape<'a> {
+    /// Its id.
+    #[schema(value_type = u64)]
     id: NodeId,
+    /// Its name.
     name: &'a str,
+    /// `voter` or `learner`.
     membership: &'static str,
+    /// Whether it leads.
     leader: bool,
+    /// Where its API is.
     address: &'a str,
+    /// Where its peers reach it.
     peer_address: &'a str,
+    /// Whether it was heard of lately.
     alive: bool,
+    /// The version of its server; null: it has not been heard.
+    #[schema(required = true)]
     version: Option<&'a str>,
+    /// The last entry that it has applied; null: it has not been heard.
+    #[schema(value_type = Option<u64>, required = true)]
     applied_index: Option<LogIndex>,
 }
 
@@ -135,7 +184,7 @@ impl<'a> From<&'a [status::MemberStatus]> for Members<'a> {
 }
 
 /// The answer to `GET /livez` and `GET /readyz`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
     /// `ok`.
     pub status: &'static str,
@@ -145,7 +194,7 @@ pub struct Health {
 }
 
 /// One thing that `GET /readyz?verbose` looked at.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Check {
     /// What was looked at.
     pub name: &'static str,
@@ -156,7 +205,7 @@ pub struct Check {
 }
 
 /// The answer to `GET /version`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Version {
     /// The server's version.
     pub version: &'static str,

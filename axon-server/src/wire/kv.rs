@@ -4,6 +4,7 @@ use super::text::{Encoding, Text};
 use axon_core::store::{Child, DeletedRange, KeyVersion, Written};
 use axon_core::types::{KeyValue, Revision};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// How much of a value an envelope shows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,20 +19,34 @@ pub enum Values {
 }
 
 /// A key with its value: the envelope.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Envelope<'a> {
+    /// The key.
+    #[schema(value_type = String)]
     key: Text<'a>,
+    /// How `key` is written, when it is not text.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     key_encoding: Option<Encoding>,
+    /// The value, unless it was left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
     value: Option<Text<'a>>,
+    /// How `value` is written, when it is not text.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     encoding: Option<Encoding>,
     /// Beside a preview: the bytes of the whole value.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     value_bytes: Option<usize>,
+    /// The revision that created the key.
+    #[schema(value_type = u64)]
     create_revision: Revision,
+    /// The revision of its last change.
+    #[schema(value_type = u64)]
     mod_revision: Revision,
+    /// How many changes the key has seen since it was created; 1: none.
     version: u64,
 }
 
@@ -73,12 +88,19 @@ impl<'a> Envelope<'a> {
 }
 
 /// A key that is gone: what a history shows of its removal.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Tombstone<'a> {
+    /// The key.
+    #[schema(value_type = String)]
     key: Text<'a>,
+    /// How `key` is written, when it is not text.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     key_encoding: Option<Encoding>,
+    /// The revision that removed it.
+    #[schema(value_type = u64)]
     mod_revision: Revision,
+    /// Always true.
     deleted: bool,
 }
 
@@ -92,9 +114,13 @@ impl<'a> Tombstone<'a> {
 }
 
 /// The answer to `PUT /v1/kv/{key}`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Put {
+    /// The revision that stored the value.
+    #[schema(value_type = u64)]
     revision: Revision,
+    /// The revision of the value before; null: the key is new.
+    #[schema(value_type = Option<u64>, required = true)]
     previous_revision: Option<Revision>,
 }
 
@@ -105,9 +131,12 @@ impl From<Written> for Put {
 }
 
 /// The answer to `DELETE /v1/kv/{key}` and `DELETE /v1/kv`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Delete {
+    /// How many keys were removed.
     deleted: u64,
+    /// The revision of the store after it.
+    #[schema(value_type = u64)]
     revision: Revision,
 }
 
@@ -124,30 +153,40 @@ impl From<DeletedRange> for Delete {
 }
 
 /// The answer to `GET /v1/kv`: a page.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Page<'a> {
     /// The pairs, in the order asked for.
     pub items: Vec<Envelope<'a>>,
     /// With `delimiter`: the folders among them.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub prefixes: Option<Vec<Folder<'a>>>,
     /// The cursor of the next page; null: this was the last.
+    #[schema(required = true)]
     pub next: Option<String>,
     /// The revision that all pages of this listing show.
+    #[schema(value_type = u64)]
     pub revision: Revision,
     /// With `count_only`: how many keys there are.
+    #[schema(required = true)]
     pub count: Option<u64>,
 }
 
 /// A folder of a listing: what all its keys begin with, and how many they are.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Folder<'a> {
+    /// What all its keys begin with.
+    #[schema(value_type = String)]
     prefix: Text<'a>,
+    /// How `prefix` is written, when it is not text.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     key_encoding: Option<Encoding>,
+    /// How many keys there are in it.
     count: u64,
     /// Counting ended here: there may be more.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     more: Option<bool>,
 }
 
@@ -164,17 +203,19 @@ impl<'a> From<&'a Child> for Folder<'a> {
 }
 
 /// The answer to `GET /v1/history/{key}`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct History<'a> {
     /// The versions, newest first.
     pub versions: Vec<Version<'a>>,
     /// What `before` is for the next page; null: this was the last.
+    #[schema(value_type = Option<u64>, required = true)]
     pub next: Option<Revision>,
 }
 
 /// A version in a history.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = KeyVersion)]
 pub enum Version<'a> {
     /// The key had a value.
     Present(Envelope<'a>),

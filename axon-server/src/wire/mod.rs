@@ -10,12 +10,14 @@ pub mod kv;
 pub mod simple;
 pub mod text;
 pub mod txn;
+pub mod watch;
 
 pub use cluster::{Check, Health, Members, Status, TransferRequest, Version};
 pub use simple::{Pair, PutRequest, Success, append_member};
 
 use bytes::Bytes;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The version that this server reports.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -36,7 +38,7 @@ fn is_object(body: &[u8]) -> bool {
 }
 
 /// Every error (RFC 9457, with members of our own).
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Problem<'a> {
     /// Always `about:blank`: `code` is what programs look at.
     pub r#type: &'static str,

@@ -4,9 +4,10 @@ use super::is_object;
 use axon_core::types::{NodeId, Revision};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use utoipa::ToSchema;
 
 /// The body of `PUT /kv/{key}`. Other members are ignored.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct PutRequest<'a> {
     /// The value, borrowed from the body unless it has escapes.
     #[serde(borrow)]
@@ -29,12 +30,17 @@ impl<'a> PutRequest<'a> {
 }
 
 /// `{"status":"success", ...}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Success {
+    /// Always `success`.
     status: &'static str,
+    /// Of a put: the revision that stored the value.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>, nullable = false)]
     revision: Option<Revision>,
+    /// Of a transfer: the id of the new leader.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>, nullable = false)]
     leader: Option<NodeId>,
 }
 
@@ -54,7 +60,7 @@ impl Success {
 }
 
 /// The answer to `GET /kv/{key}`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Pair<'a> {
     /// The key.
     pub key: &'a str,

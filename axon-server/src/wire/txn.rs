@@ -19,6 +19,9 @@ use serde_path_to_error::{Path, Segment};
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use utoipa::ToSchema;
+use utoipa::openapi::Ref;
+use utoipa::openapi::schema::Array;
 
 /// What is wrong with a transaction as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,17 +133,20 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
 }
 
 /// The body of `POST /v1/txn`, and a transaction inside another one.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct TxnRequest {
+pub(crate) struct TxnRequest {
     /// What must hold; all of it. Nothing: it holds.
     #[serde(default)]
+    #[schema(value_type = Vec<CompareRequest>)]
     compare: List<Strict<CompareRequest>>,
     /// What is done then, in this order.
     #[serde(default)]
+    #[schema(value_type = Vec<OpRequest>)]
     success: List<OpRequest>,
     /// What is done otherwise, in this order.
     #[serde(default)]
+    #[schema(value_type = Vec<OpRequest>)]
     failure: List<OpRequest>,
 }
 
@@ -158,7 +164,7 @@ impl Shape for TxnRequest {
 }
 
 /// A condition on one key. The member that is called like `target` holds what it is compared with.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CompareRequest {
     /// The key.
@@ -172,8 +178,10 @@ struct CompareRequest {
     /// The key's version; 0: absent.
     version: Option<u64>,
     /// The revision that created the key; 0: absent.
+    #[schema(value_type = Option<u64>)]
     create_revision: Option<Revision>,
     /// The revision of the key's last change; 0: absent.
+    #[schema(value_type = Option<u64>)]
     mod_revision: Option<Revision>,
     /// The key's value. A compare of an absent key's value never holds.
     value: Option<String>,
@@ -181,7 +189,7 @@ struct CompareRequest {
     encoding: Option<Encoding>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum TargetRequest {
     Version,
@@ -190,7 +198,7 @@ enum TargetRequest {
     Value,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 enum RelationRequest {
     #[serde(rename = "=")]
     Equal,
@@ -248,13 +256,18 @@ impl Shape for CompareRequest {
 }
 
 /// An operation: an object with one member, which says what to do.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum OpRequest {
+    #[schema(value_type = KeyRequest)]
     Get(Strict<KeyRequest>),
+    #[schema(value_type = PairRequest)]
     Put(Strict<PairRequest>),
+    #[schema(value_type = KeyRequest)]
     Delete(Strict<KeyRequest>),
+    #[schema(value_type = RangeRequest)]
     DeleteRange(Strict<RangeRequest>),
+    #[schema(value_type = TxnRequest, no_recursion)]
     Txn(Strict<TxnRequest>),
 }
 
@@ -271,7 +284,7 @@ impl From<OpRequest> for txn::Op {
 }
 
 /// A key.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct KeyRequest {
     /// The key.
@@ -289,7 +302,7 @@ impl Shape for KeyRequest {
 }
 
 /// A key and a value for it.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PairRequest {
     /// The key.
@@ -312,7 +325,7 @@ impl Shape for PairRequest {
 }
 
 /// The keys that begin with `prefix`, or those from `start` to before `end`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RangeRequest {
     /// What they begin with.
@@ -346,22 +359,46 @@ impl Shape for RangeRequest {
 }
 
 /// The answer to `POST /v1/txn`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct TxnAnswer<'a> {
+    /// Whether the compares held, so that `success` was done, and not `failure`.
     succeeded: bool,
+    /// The revision of the store after it.
+    #[schema(value_type = u64)]
     revision: Revision,
+    /// One result an operation, in their order.
     results: Vec<OpAnswer<'a>>,
 }
 
 /// What one operation did: an object with one member, which is called like the operation.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum OpAnswer<'a> {
-    Get { kv: Option<Envelope<'a>> },
-    Put { mod_revision: Revision, version: u64 },
-    Delete { deleted: u64 },
-    DeleteRange { deleted: u64 },
-    Txn { succeeded: bool, results: Vec<OpAnswer<'a>> },
+    Get {
+        #[schema(required = true)]
+        kv: Option<Envelope<'a>>,
+    },
+    Put {
+        #[schema(value_type = u64)]
+        mod_revision: Revision,
+        version: u64,
+    },
+    Delete {
+        deleted: u64,
+    },
+    DeleteRange {
+        deleted: u64,
+    },
+    Txn {
+        succeeded: bool,
+        #[schema(schema_with = inner_results)]
+        results: Vec<OpAnswer<'a>>,
+    },
+}
+
+/// A description that contains itself is only referred to.
+fn inner_results() -> Array {
+    Array::new(Ref::from_schema_name(OpAnswer::name()))
 }
 
 impl<'a> From<&'a TxnResult> for TxnAnswer<'a> {

@@ -122,12 +122,19 @@ impl Client {
         rest
     }
 
+    /// Asks for a stream: reads the head of its answer, and leaves the body to be read as it comes.
+    pub async fn open(mut self, path: &str, headers: &[(&str, &str)]) -> (Answer, Stream) {
+        let mut request = format!("GET {path} HTTP/1.1\r\nhost: axon\r\n");
+        for (name, value) in headers {
+            write!(request, "{name}: {value}\r\n").unwrap();
+        }
+        self.send((request + "\r\n").as_bytes()).await;
+        let head = timeout(PATIENCE, self.read_head()).await.expect("a head in time").unwrap();
+        (head, Stream { client: self, text: String::new() })
+    }
+
     async fn read_answer(&mut self, to_head: bool) -> Option<Answer> {
-        let head_end = self.find(b"\r\n\r\n").await? + 4;
-        let head = String::from_utf8(self.pending.drain(..head_end).collect()).unwrap();
-        let mut lines = head.trim_end().split("\r\n");
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let mut headers: Vec<(String, String)> = lines.map(header).collect();
+        let Answer { status, mut headers, .. } = self.read_head().await?;
         let header = |name: &str| headers.iter().find(|(known, _)| known == name);
         let length = header("content-length").map(|(_, value)| value.parse::<usize>().unwrap());
         let body = match length {
@@ -142,16 +149,22 @@ impl Client {
         Some(Answer { status, headers, body })
     }
 
+    async fn read_head(&mut self) -> Option<Answer> {
+        let head_end = self.find(b"\r\n\r\n").await? + 4;
+        let head = String::from_utf8(self.pending.drain(..head_end).collect()).unwrap();
+        let mut lines = head.trim_end().split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        Some(Answer { status, headers: lines.map(header).collect(), body: Vec::new() })
+    }
+
     async fn read_chunks(&mut self) -> Option<(Vec<u8>, Vec<(String, String)>)> {
         let mut body = Vec::new();
         loop {
-            let line = self.line().await?;
-            let length = usize::from_str_radix(&line, 16).unwrap();
-            if length == 0 {
+            let chunk = self.read_chunk().await?;
+            if chunk.is_empty() {
                 break;
             }
-            body.extend(self.take(length).await?);
-            assert_eq!(self.line().await?, "");
+            body.extend(chunk);
         }
         let mut trailers = Vec::new();
         loop {
@@ -161,6 +174,17 @@ impl Client {
             }
             trailers.push(header(&line));
         }
+    }
+
+    /// Reads a chunk of a body; the last, before the trailers, is empty.
+    async fn read_chunk(&mut self) -> Option<Vec<u8>> {
+        let line = self.line().await?;
+        let length = usize::from_str_radix(&line, 16).unwrap();
+        let chunk = self.take(length).await?;
+        if length > 0 {
+            assert_eq!(self.line().await?, "");
+        }
+        Some(chunk)
     }
 
     async fn line(&mut self) -> Option<String> {
@@ -188,6 +212,52 @@ impl Client {
     async fn more(&mut self) -> Option<()> {
         let read = self.stream.read_buf(&mut self.pending).await.ok()?;
         (read > 0).then_some(())
+    }
+}
+
+/// The body of an answer that has no end of its own.
+pub struct Stream {
+    client: Client,
+    text: String,
+}
+
+impl Stream {
+    /// Reads on to the next `end`; returns what is before it. `None`: the body has ended.
+    pub async fn until(&mut self, end: &str) -> Option<String> {
+        loop {
+            if let Some(at) = self.text.find(end) {
+                let rest = self.text.split_off(at + end.len());
+                let mut found = std::mem::replace(&mut self.text, rest);
+                found.truncate(at);
+                return Some(found);
+            }
+            let chunk = timeout(PATIENCE, self.client.read_chunk()).await.expect("more in time")?;
+            if chunk.is_empty() {
+                assert_eq!(self.text, "", "the body ends with a whole event");
+                return None;
+            }
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+
+    /// Reads the next event: its name, its id and its data.
+    pub async fn event(&mut self) -> Option<(String, Option<u64>, Value)> {
+        let text = self.until("\n\n").await?;
+        let field =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let id = field("id").map(|id| id.parse().unwrap());
+        let data = serde_json::from_str(field("data").expect("an event has data")).unwrap();
+        Some((field("event").expect("an event has a name").to_owned(), id, data))
+    }
+
+    /// Waits until the server cuts the stream off; returns how many bytes still came.
+    pub async fn broken_off(&mut self) -> usize {
+        self.client.closed().await.len()
+    }
+
+    /// Reads the next line, which is a document.
+    pub async fn document(&mut self) -> Option<Value> {
+        Some(serde_json::from_str(&self.until("\n").await?).unwrap())
     }
 }
 

@@ -1,10 +1,11 @@
 //! What became of one key: the versions that the history still has.
 
-use super::{Freshness, HISTORIES, owned};
+use super::{Consistency, Freshness, HISTORIES, owned};
 use crate::app::Shared;
 use crate::key;
+use crate::openapi::{QUORUM, problems};
 use crate::params::Params;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 use crate::routes::{check_key, json};
 use crate::wire::{self, kv};
 use axon_core::store::{KeyVersion, PAGE_BYTES_MAX, Snapshot};
@@ -14,17 +15,23 @@ use axum::body::Body;
 use axum::http::{Method, Request, Response};
 use bytes::Bytes;
 use hyper::body::Incoming;
+use utoipa::IntoParams;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
 
 /// What `GET /v1/history/{key}` is asked.
-#[derive(Debug)]
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct HistoryParams {
     /// The most versions that are told: 1 to 1,000, default 100. Fewer are when they are large.
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 1000)]
     limit: usize,
     /// Tells versions older than this revision: `next` of the page before.
+    #[param(value_type = Option<u64>)]
     before: Option<Revision>,
+    /// `linearizable` (the default) or `local`.
+    #[param(value_type = Option<Consistency>, inline, rename = "consistency")]
     freshness: Freshness,
 }
 
@@ -41,7 +48,27 @@ impl HistoryParams {
     }
 }
 
-/// `GET, HEAD /v1/history/{key}`
+problems! {
+    HistoryProblems = [Code::Compacted, Code::FutureRevision, Code::TooLarge], QUORUM;
+}
+
+/// Tells what became of a key: the versions that the history still has, newest first.
+#[utoipa::path(
+    get, path = "/v1/history/{key}", tag = "data", operation_id = "history",
+    params(
+        ("key" = String, Path, min_length = 1, description = "Any bytes, percent-encoded; may have slashes in it."),
+        HistoryParams,
+        ("min_revision" = Option<u64>, Query, description = "Sees at least this revision."),
+    ),
+    responses(
+        (status = 200, description = "The versions; none, of a key that never was.", body = kv::History<'_>,
+            headers(
+                ("X-Axon-Revision" = u64, description = "The revision of the store that was read."),
+                ("X-Axon-Applied-Index" = u64, description = "Of a local read: the last entry that this node has applied."),
+            )),
+        HistoryProblems,
+    ),
+)]
 pub(super) async fn answer(
     shared: &Shared,
     request: Request<Incoming>,

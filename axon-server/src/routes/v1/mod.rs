@@ -7,10 +7,10 @@
 //! * no answer is taken from a cache without being asked for again;
 //! * what a request says and this version does not understand is refused, not ignored.
 
-mod history;
-mod pair;
-mod range;
-mod txn;
+pub(crate) mod history;
+pub(crate) mod pair;
+pub(crate) mod range;
+pub(crate) mod txn;
 
 use crate::app::Shared;
 use crate::metrics::Route;
@@ -27,6 +27,9 @@ use axum::response::IntoResponse;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use std::borrow::Cow;
+use utoipa::{IntoParams, ToSchema};
+
+pub(crate) use range::RangeParams;
 
 const PAIRS: &str = "/v1/kv/";
 const HISTORIES: &str = "/v1/history/";
@@ -61,19 +64,24 @@ pub(crate) async fn answer(
 }
 
 /// How fresh a read must be.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Freshness {
     /// `linearizable` (sees every write that was acknowledged before; the default) or `local` (what
     /// this node has applied: it may be stale, and is there without a leader).
+    #[param(inline)]
     consistency: Option<Consistency>,
     /// Sees at least this revision; on this node, without asking the leader.
+    #[param(value_type = Option<u64>)]
     min_revision: Option<Revision>,
     /// Sees the store as it was at this revision.
+    #[param(value_type = Option<u64>)]
     revision: Option<Revision>,
 }
 
 /// What `consistency` can be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
 enum Consistency {
     Linearizable,
     Local,

@@ -173,3 +173,92 @@ fn require_whole(headers: &HeaderMap) -> Result<(), Problem> {
         _ => Ok(()),
     }
 }
+
+/// The operations of one key, each as the API's description has it.
+pub(crate) mod operations {
+    #![allow(dead_code, reason = "they only carry descriptions: one function serves them all")]
+
+    use crate::openapi::{ONCE, QUORUM, WRITE, problems};
+    use crate::problem::Code;
+    use crate::routes::v1::Freshness;
+    use crate::wire::kv;
+
+    problems! {
+        GetProblems = [
+            Code::NotFound, Code::FutureRevision, Code::Compacted, Code::PreconditionFailed, Code::TooLarge,
+        ], QUORUM;
+        PutProblems = [
+            Code::PreconditionFailed, Code::TooLarge, Code::UnsupportedMediaType,
+        ], ONCE, WRITE, QUORUM;
+        DeleteProblems = [Code::PreconditionFailed, Code::TooLarge], ONCE, WRITE, QUORUM;
+    }
+
+    /// Reads a value: its bytes, or on `Accept: application/json` the envelope around it.
+    #[utoipa::path(
+        get, path = "/v1/kv/{key}", tag = "data", operation_id = "get_value",
+        params(
+            ("key" = String, Path, min_length = 1, description = "Any bytes, percent-encoded; may have slashes in it."),
+            Freshness,
+            ("If-Match" = Option<String>, Header, description = "Entity tags, one of which the key must have; or `*`."),
+            ("If-None-Match" = Option<String>, Header, description = "Entity tags that the client has a value for; or `*`."),
+        ),
+        responses(
+            (status = 200, description = "The value.",
+                content(("application/octet-stream"), (kv::Envelope<'_> = "application/json")),
+                headers(
+                    ("ETag" = String, description = "The revision of the key's last change, in quotes."),
+                    ("X-Axon-Revision" = u64, description = "The revision of the store that was read."),
+                    ("X-Axon-Applied-Index" = u64, description = "Of a local read: the last entry that this node has applied."),
+                )),
+            (status = 304, description = "The client has this value.",
+                headers(("ETag" = String, description = "The revision of the key's last change, in quotes."))),
+            GetProblems,
+        ),
+    )]
+    pub(crate) fn get() {}
+
+    /// Stores a value: the body, whatever it is.
+    ///
+    /// Answered once a majority has it on disk.
+    #[utoipa::path(
+        put, path = "/v1/kv/{key}", tag = "data", operation_id = "put_value",
+        params(
+            ("key" = String, Path, min_length = 1, description = "Any bytes, percent-encoded; may have slashes in it."),
+            ("If-Match" = Option<String>, Header, description = "The entity tag that the key must have; or `*`: any."),
+            ("If-None-Match" = Option<String>, Header, description = "`*`: the key must be absent."),
+            ("Idempotency-Key" = Option<String>, Header, description = "The write happens once under it: 1 to 128 visible ASCII characters."),
+        ),
+        request_body(content(("application/octet-stream")), description = "The value. None is the empty one."),
+        responses(
+            (status = 200, description = "The key has the new value.", body = kv::Put,
+                headers(
+                    ("ETag" = String, description = "The revision that stored it, in quotes."),
+                    ("X-Axon-Revision" = u64, description = "The revision that stored it."),
+                )),
+            (status = 201, description = "The key is new.", body = kv::Put,
+                headers(
+                    ("ETag" = String, description = "The revision that stored it, in quotes."),
+                    ("X-Axon-Revision" = u64, description = "The revision that stored it."),
+                )),
+            PutProblems,
+        ),
+    )]
+    pub(crate) fn put() {}
+
+    /// Removes a key, if it is there.
+    #[utoipa::path(
+        delete, path = "/v1/kv/{key}", tag = "data", operation_id = "delete_value",
+        params(
+            ("key" = String, Path, min_length = 1, description = "Any bytes, percent-encoded; may have slashes in it."),
+            ("If-Match" = Option<String>, Header, description = "The entity tag that the key must have; or `*`: any."),
+            ("If-None-Match" = Option<String>, Header, description = "`*`: the key must be absent."),
+            ("Idempotency-Key" = Option<String>, Header, description = "The delete happens once under it: 1 to 128 visible ASCII characters."),
+        ),
+        responses(
+            (status = 200, description = "The key is absent now.", body = kv::Delete,
+                headers(("X-Axon-Revision" = u64, description = "The revision of the store after it."))),
+            DeleteProblems,
+        ),
+    )]
+    pub(crate) fn delete() {}
+}

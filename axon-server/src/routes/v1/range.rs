@@ -17,6 +17,7 @@ use axum::http::header::{CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response};
 use bytes::Bytes;
 use hyper::body::Incoming;
+use utoipa::{IntoParams, ToSchema};
 
 const LINES: &str = "application/x-ndjson";
 
@@ -46,18 +47,23 @@ pub(super) async fn answer(
 }
 
 /// Which keys are meant: those that begin with `prefix`, or those from `start` to before `end`.
-#[derive(Debug)]
-struct RangeParams {
-    /// What they begin with.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RangeParams {
+    /// What they begin with. Not together with `start` and `end`.
+    #[param(value_type = Option<String>)]
     prefix: Option<Bytes>,
     /// The first of them.
+    #[param(value_type = Option<String>)]
     start: Option<Bytes>,
     /// What they come before.
+    #[param(value_type = Option<String>)]
     end: Option<Bytes>,
 }
 
 impl RangeParams {
-    fn take(params: &mut Params<'_>) -> Result<Self, Problem> {
+    /// Takes `prefix`, `start` and `end`.
+    pub(crate) fn take(params: &mut Params<'_>) -> Result<Self, Problem> {
         Ok(Self {
             prefix: params.bytes("prefix")?,
             start: params.bytes("start")?,
@@ -65,11 +71,16 @@ impl RangeParams {
         })
     }
 
+    /// Reports whether there is any of them.
+    pub(crate) fn is_given(&self) -> bool {
+        [&self.prefix, &self.start, &self.end].into_iter().any(Option::is_some)
+    }
+
     fn has_ends(&self) -> bool {
         [&self.start, &self.end].into_iter().flatten().any(|end| !end.is_empty())
     }
 
-    fn range(&self) -> Result<KeyRange, Problem> {
+    pub(crate) fn range(&self) -> Result<KeyRange, Problem> {
         let Self { prefix, start, end } = self;
         key::range(prefix.clone(), start.clone(), end.clone()).map_err(|error| {
             let name = match error {
@@ -82,23 +93,32 @@ impl RangeParams {
 }
 
 /// What `GET /v1/kv` is asked.
-#[derive(Debug)]
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct ListParams {
+    #[param(ignore)]
     keys: RangeParams,
     /// The most items of a page: 1 to 10,000, default 100. Fewer are when they are large.
+    #[param(minimum = 1, maximum = 10_000)]
     limit: Option<usize>,
     /// Where the page begins: `next` of the page before.
+    #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
     /// The last key comes first.
+    #[param(required = false)]
     reverse: bool,
     /// Leaves the values out.
+    #[param(required = false)]
     keys_only: bool,
     /// Counts the keys, and shows none.
+    #[param(required = false)]
     count_only: bool,
     /// Gathers keys that have this after the prefix into folders.
+    #[param(value_type = Option<String>, min_length = 1)]
     delimiter: Option<Bytes>,
     /// Shows at most so many bytes of each value, and tells how many there are.
     preview: Option<usize>,
+    #[param(ignore)]
     freshness: Freshness,
 }
 
@@ -262,15 +282,19 @@ impl Content for Lines {
 }
 
 /// What `DELETE /v1/kv` is asked.
-#[derive(Debug)]
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct DeleteParams {
+    #[param(ignore)]
     keys: RangeParams,
     /// `all`, where every key is to be deleted.
+    #[param(inline)]
     confirm: Option<Confirm>,
 }
 
 /// What `confirm` can be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, ToSchema)]
+#[schema(rename_all = "lowercase")]
 enum Confirm {
     All,
 }
@@ -312,4 +336,57 @@ async fn delete(
     let store = conditions::once(&shared.store, headers)?;
     let deleted = store.range(asked.range()?).delete().await?;
     Ok(at(deleted.revision, json(wire::encode(&kv::Delete::from(deleted)))))
+}
+
+/// The operations of many keys, each as the API's description has it.
+pub(crate) mod operations {
+    #![allow(dead_code, reason = "they only carry descriptions: one function serves them all")]
+
+    use super::{DeleteParams, ListParams, RangeParams};
+    use crate::openapi::{ONCE, QUORUM, WRITE, problems};
+    use crate::problem::Code;
+    use crate::routes::v1::Freshness;
+    use crate::wire::kv;
+
+    problems! {
+        ListProblems = [Code::FutureRevision, Code::BadCursor, Code::Compacted, Code::TooLarge], QUORUM;
+        DeleteProblems = [Code::TooLarge], ONCE, WRITE, QUORUM;
+    }
+
+    /// Lists the keys of a range.
+    ///
+    /// Page by page, as of the revision of the first page; with `count_only`, their number; with `delimiter`,
+    /// as a folder; on `Accept: application/x-ndjson`, all of them, an envelope a line.
+    #[utoipa::path(
+        get, path = "/v1/kv", tag = "data", operation_id = "list",
+        params(RangeParams, ListParams, Freshness),
+        responses(
+            (status = 200, description = "A page, or all.",
+                content((kv::Page<'_> = "application/json"), (kv::Envelope<'_> = "application/x-ndjson")),
+                headers(
+                    ("X-Axon-Revision" = u64, description = "The revision of the store that is shown."),
+                    ("X-Axon-Applied-Index" = u64, description = "Of a local read: the last entry that this node has applied."),
+                )),
+            ListProblems,
+        ),
+    )]
+    pub(crate) fn list() {}
+
+    /// Removes the keys of a range.
+    ///
+    /// Up to 1,000 keys under one revision; more of them in steps of that size.
+    #[utoipa::path(
+        delete, path = "/v1/kv", tag = "data", operation_id = "delete_range",
+        params(
+            RangeParams,
+            DeleteParams,
+            ("Idempotency-Key" = Option<String>, Header, description = "The delete happens once under it: 1 to 128 visible ASCII characters."),
+        ),
+        responses(
+            (status = 200, description = "They are absent now.", body = kv::Delete,
+                headers(("X-Axon-Revision" = u64, description = "The revision of the store after it."))),
+            DeleteProblems,
+        ),
+    )]
+    pub(crate) fn delete() {}
 }

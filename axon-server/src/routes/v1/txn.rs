@@ -3,6 +3,7 @@
 use crate::app::Shared;
 use crate::body;
 use crate::conditions;
+use crate::openapi::{BODY, ONCE, QUORUM, WRITE, problems};
 use crate::params::Params;
 use crate::problem::{Code, Problem};
 use crate::routes::{at, json, require_json};
@@ -11,7 +12,31 @@ use axum::body::Body;
 use axum::http::{Method, Request, Response};
 use hyper::body::Incoming;
 
-/// `POST /v1/txn`
+problems! {
+    TxnProblems = [Code::BadCompare, Code::DuplicateKey], BODY, ONCE, WRITE, QUORUM;
+}
+
+/// Compares keys, and does one of two lists of operations: all of it, at one revision.
+#[utoipa::path(
+    post, path = "/v1/txn", tag = "data", operation_id = "transact",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "It happens once under it: 1 to 128 visible ASCII characters."),
+    ),
+    request_body(content = txn::TxnRequest, example = json!({
+        "compare": [{"key": "t1", "target": "version", "op": "=", "version": 0}],
+        "success": [
+            {"put": {"key": "t1", "value": "1"}},
+            {"delete": {"key": "t2"}},
+            {"delete_range": {"prefix": "tmp/"}},
+        ],
+        "failure": [{"get": {"key": "t1"}}],
+    })),
+    responses(
+        (status = 200, description = "What was done, or that the compares did not hold.", body = txn::TxnAnswer<'_>,
+            headers(("X-Axon-Revision" = u64, description = "The revision of the store after it."))),
+        TxnProblems,
+    ),
+)]
 pub(super) async fn answer(
     shared: &Shared,
     request: Request<Incoming>,
