@@ -1,7 +1,8 @@
 //! What a feed tells, and what it does not cost.
 
-use crate::support::{Replica, delete, put, settle, simulate};
+use crate::support::{Replica, anyone, delete, put, settle, simulate};
 use crate::world::{PROGRESS_INTERVAL, World, compact, end, interest, next, next_batch, soon};
+use axon_core::command::Op;
 use axon_core::error::Error;
 use axon_core::state::transfer::{SnapshotSink, SnapshotSource};
 use axon_core::storage::StateStore;
@@ -111,6 +112,29 @@ fn history_that_is_compacted_at_once_costs_a_prompt_reader_nothing() {
         world.replica.apply(&[put("rare", "1")]);
         assert_eq!(next_batch(&mut idle).await, 21);
         assert_eq!(world.hub.metrics().resyncs, 0);
+    });
+}
+
+#[test]
+fn what_was_swept_before_it_was_looked_at_is_missed_by_those_alone_who_may_need_it() {
+    simulate(async {
+        let mut world = World::new();
+        world.replica.apply(&[put("a", "1"), put("b", "1")]);
+        let mut feeds: Vec<_> = [3, 3, 6].map(|next| world.feed(all(), next)).into();
+        assert_eq!(feeds[0].next().now_or_never(), None, "one waits, the others do not");
+        assert_eq!(next_batch(&mut world.feed(all(), 1)).await, 1);
+        let sweep = anyone(Op::Sweep { limit: 100 });
+        world.replica.apply(&[put("a", "3"), put("a", "4"), put("a", "5"), compact(4), sweep]);
+        world.replica.apply(&[put("a", "6")]);
+        for feed in &mut feeds[..2] {
+            let resync = WatchEvent::Resync { from: Revision(3), to: Revision(4) };
+            assert_eq!(next(feed).await, resync);
+            assert_eq!(next_batch(feed).await, 5);
+        }
+        for feed in &mut feeds {
+            assert_eq!(next_batch(feed).await, 6);
+            assert_eq!(soon(feed).await, None);
+        }
     });
 }
 

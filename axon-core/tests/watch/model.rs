@@ -1,16 +1,17 @@
 //! Feeds against a model: whatever happens, each tells exactly what the model says, once, in order,
 //! a revision at a time; or that it is too late, and for what.
 
-use crate::support::{delete, put, settle, simulate};
+use crate::support::{anyone, delete, put, settle, simulate};
 use crate::world::{PROGRESS_INTERVAL, World, compact};
-use axon_core::command::{Command, Outcome};
+use axon_core::command::{Command, Op, Outcome, TxnOutcome};
 use axon_core::testing::dice::Dice;
+use axon_core::txn::Txn;
 use axon_core::types::{KeyRange, KeyValue, Revision};
 use axon_core::watch::{Feed, Interest, WatchChange, WatchEvent};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -45,8 +46,8 @@ impl Model {
         WatchChange::Put { pair, previous }
     }
 
-    fn delete(&mut self, key: &str) -> Option<WatchChange> {
-        let previous = self.pairs.remove(key.as_bytes())?;
+    fn delete(&mut self, key: &[u8]) -> Option<WatchChange> {
+        let previous = self.pairs.remove(key)?;
         let revision = Revision(self.revision() + 1);
         Some(WatchChange::Delete { key: previous.key.clone(), revision, previous: Some(previous) })
     }
@@ -173,10 +174,14 @@ impl Story {
                 self.world.replica.apply(&[compact(upto)]);
                 self.model.compacted = upto.min(self.model.revision()).max(self.model.compacted);
             }
+            11 => {
+                let limit = 1 + self.dice.below(20);
+                self.world.replica.apply(&[anyone(Op::Sweep { limit })]);
+            }
             9 | 10 => self.watch(),
-            11 if !self.watchers.is_empty() => self.leave(),
-            12 => settle().await,
-            13 => tokio::time::sleep(PROGRESS_INTERVAL).await,
+            12 if !self.watchers.is_empty() => self.leave(),
+            13 => settle().await,
+            14 => tokio::time::sleep(PROGRESS_INTERVAL).await,
             _ if !self.watchers.is_empty() => {
                 let chosen = self.dice.below(self.watchers.len() as u64) as usize;
                 let events = self.dice.below(20);
@@ -191,30 +196,74 @@ impl Story {
         let mut revisions = Vec::new();
         let commands_max = if self.dice.once_in(20) { 600 } else { 6 };
         for _ in 0..=self.dice.below(commands_max) {
-            let key = KEYS[self.dice.below(KEYS.len() as u64) as usize];
-            let change = if self.dice.once_in(4) {
-                commands.push(delete(key));
-                self.model.delete(key)
-            } else {
-                let magnitude = if self.dice.once_in(50) { 20 } else { 8 };
-                let length = 1 << self.dice.below(magnitude);
-                let value = format!("{:x}", self.dice.below(16)).repeat(length);
-                commands.push(put(key, &value));
-                Some(self.model.put(key, &value))
-            };
-            if let Some(change) = change {
-                self.model.revisions.push(vec![change]);
+            let (command, mut changes) = self.command();
+            changes.sort_by(|one, other| one.key().cmp(other.key()));
+            if !changes.is_empty() {
+                self.model.revisions.push(changes);
             }
+            commands.push(command);
             revisions.push(self.model.revision());
         }
         for (outcome, expected) in self.world.replica.apply(&commands).iter().zip(revisions) {
             match outcome {
-                Outcome::Put { revision, .. } | Outcome::Deleted { revision, .. } => {
+                Outcome::Put { revision, .. }
+                | Outcome::Deleted { revision, .. }
+                | Outcome::DeletedRange { revision, .. }
+                | Outcome::Txn(TxnOutcome { revision, .. }) => {
                     assert_eq!(revision.0, expected, "the model is not the machine's");
                 }
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    /// A command, and what it changes.
+    fn command(&mut self) -> (Command, Vec<WatchChange>) {
+        match self.dice.below(12) {
+            0 => {
+                let range = self.range();
+                let gone = self.model.pairs.keys().filter(|key| range.contains(key));
+                let gone: Vec<Bytes> = gone.cloned().collect();
+                let changes = gone.iter().filter_map(|key| self.model.delete(key)).collect();
+                (anyone(Op::DeleteRange { range, limit: u64::MAX }), changes)
+            }
+            1 | 2 => {
+                let keys: BTreeSet<_> = (0..4).map(|_| self.key()).collect();
+                let mut changes = Vec::new();
+                // In another order than that of the keys.
+                let then = keys.into_iter().rev().map(|key| {
+                    if self.dice.once_in(3) {
+                        changes.extend(self.model.delete(key.as_bytes()));
+                        axon_core::Op::delete(key)
+                    } else {
+                        let value = self.value();
+                        changes.push(self.model.put(key, &value));
+                        axon_core::Op::put(key, value)
+                    }
+                });
+                let then = then.collect();
+                let txn = Txn { when: Vec::new(), then, or_else: Vec::new() };
+                (anyone(Op::Txn(txn)), changes)
+            }
+            3..=5 => {
+                let key = self.key();
+                (delete(key), self.model.delete(key.as_bytes()).into_iter().collect())
+            }
+            _ => {
+                let (key, value) = (self.key(), self.value());
+                (put(key, &value), vec![self.model.put(key, &value)])
+            }
+        }
+    }
+
+    fn key(&mut self) -> &'static str {
+        KEYS[self.dice.below(KEYS.len() as u64) as usize]
+    }
+
+    fn value(&mut self) -> String {
+        let magnitude = if self.dice.once_in(50) { 20 } else { 8 };
+        let length = 1 << self.dice.below(magnitude);
+        format!("{:x}", self.dice.below(16)).repeat(length)
     }
 
     fn watch(&mut self) {
@@ -254,8 +303,7 @@ impl Story {
     }
 
     fn range(&mut self) -> KeyRange {
-        let mut key = || KEYS[self.dice.below(KEYS.len() as u64) as usize];
-        let (one, other) = (key(), key());
+        let (one, other) = (self.key(), self.key());
         match self.dice.below(6) {
             0 | 1 => KeyRange::key(one),
             2 | 3 => KeyRange::prefix(one),
