@@ -3,7 +3,8 @@
 //! key.
 //!
 //! It needs libfaketime (`apt-get install faketime`), and is left out, with a word, where there is
-//! none. That a clock has jumped is read from the `Date` of the node's answers.
+//! none. That a clock has jumped is read from the `Date` of the node's answers; a server repeats the
+//! last one until it is over, so that a clock set back is seen in those that started afterwards.
 
 use crate::http::Call;
 use crate::rig::{self, ALL, PATIENCE, Rig, Surroundings, until};
@@ -39,17 +40,21 @@ pub async fn run(args: &Args, seed: u64) -> Check<String> {
         kept.check(rig, "at first").await?;
 
         let leader = rig.leader().await?;
-        jump(rig, &[&leader.id], JUMP_SECONDS).await?;
+        jump(rig, &[&leader.id], JUMP_SECONDS)?;
+        shown(rig, &[&leader.id], JUMP_SECONDS).await?;
         kept.check(rig, "with the leader's clock an hour ahead").await?;
         rig::kill(&leader)?;
         rig.wait_ready(&ALL).await?;
         kept.check(rig, "with another leader, in its own time").await?;
-        jump(rig, &ALL, JUMP_SECONDS).await?;
+        jump(rig, &ALL, JUMP_SECONDS)?;
+        shown(rig, &ALL, JUMP_SECONDS).await?;
         kept.check(rig, "with every clock an hour ahead").await?;
-        jump(rig, &ALL, -JUMP_SECONDS).await?;
+        jump(rig, &ALL, -JUMP_SECONDS)?;
         kept.check(rig, "with every clock two hours back").await?;
-        rig::kill(&rig.leader().await?)?;
+        let leader = rig.leader().await?;
+        rig::kill(&leader)?;
         rig.wait_ready(&ALL).await?;
+        shown(rig, &[&leader.id], -JUMP_SECONDS).await?;
         kept.check(rig, "with another leader, an hour behind").await?;
         let hashes = rig.settle().await?;
         Ok(format!(
@@ -60,11 +65,13 @@ pub async fn run(args: &Args, seed: u64) -> Check<String> {
     .await
 }
 
-/// Moves wall clocks, and waits until they show it.
-async fn jump(rig: &mut Rig, ids: &[&str], seconds: i64) -> Check {
-    for id in ids {
-        clocks::set(rig.root(), id, seconds)?;
-    }
+/// Sets wall clocks to so many seconds from the machine's; a second later they show it.
+fn jump(rig: &Rig, ids: &[&str], seconds: i64) -> Check {
+    ids.iter().try_for_each(|id| clocks::set(rig.root(), id, seconds))
+}
+
+/// Waits until nodes answer with that time.
+async fn shown(rig: &mut Rig, ids: &[&str], seconds: i64) -> Check {
     until("the wall clocks have jumped", PATIENCE, async || {
         for id in ids {
             let node = rig.node(id).await?;
