@@ -20,7 +20,7 @@ const TOLERANCE_SECONDS: i64 = 30;
 const DWELL: Duration = Duration::from_secs(5);
 
 const KEY: &str = "jump/old";
-const NAME: &str = "before every jump";
+const NAME: &str = "before-every-jump";
 
 pub async fn run(args: &Args, seed: u64) -> Check<String> {
     let Some(library) = clocks::library() else {

@@ -42,7 +42,7 @@ async fn try_round(rig: &mut Rig, round: usize) -> Check<usize> {
     let ports: Vec<u16> = rig.api_ports().await?;
     // Through a follower, whose door stays open, or through the leader itself.
     let first = rig.rng.random_range(0..ports.len());
-    let (key, name) = (format!("retry/{round}"), format!("round {round}"));
+    let (key, name) = (format!("retry/{round}"), format!("round-{round}"));
     let put = v1::put(&key, format!("value {round}"));
     let http = rig.http.clone();
     let (mut sent, mut revisions) = (0, Vec::new());
