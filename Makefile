@@ -32,7 +32,7 @@ check: fmt clippy tidy ## The quick part of it: format, lints, the rules of the 
 bench: ## Run the benchmarks (ARGS="put/3" selects; reports in target/criterion)
 	$(CARGO) bench -p axon-benches --bench log --bench apply --bench put -- $(ARGS)
 
-acceptance: ## Try the promises on real processes (minutes; ARGS="--points 3,8 --pairs 1000" selects)
+acceptance: ## Try the promises on real processes (half an hour; ARGS="--points data" selects, or 3,8)
 	$(CARGO) build --release -p axon-server -p axon-launcher -p axon-benches --bin axon-server --bin axon-launcher --bin acceptance
 	$(TARGET)/release/acceptance $(ARGS)
 
