@@ -15,10 +15,10 @@ ARGS   ?=
 EVERYTHING := --workspace --all-targets
 EXAMPLES    = $(shell sed -n '/^\[\[example\]\]/,/^name/s/^name *= *"\(.*\)"/\1/p' examples/Cargo.toml)
 
-.PHONY: help run test check bench deny clean acceptance ui tools fmt clippy tidy build doc examples doctest fuzz tests
+.PHONY: help run test check bench deny clean acceptance once-cost ui tools fmt clippy tidy build doc examples doctest fuzz tests
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 run: ui ## Build and start a cluster of three nodes with its dashboard (data in ./axon-data; ARGS="..." adds flags)
@@ -35,9 +35,13 @@ bench: ## Run the benchmarks (ARGS="put/3" selects; reports in target/criterion)
 fuzz: build ## Hold a running server against its own description (FUZZ_SEED=2 and FUZZ_EXAMPLES=100 ask otherwise)
 	axon-server/tests/fuzz/run.sh $(TARGET)/debug/axon-server $(TARGET)
 
-acceptance: ## Try the promises on real processes (minutes; ARGS="--points 3,8 --pairs 1000" selects)
+acceptance: ## Try the promises on real processes (half an hour; ARGS="--points data" selects, or 3,8)
 	$(CARGO) build --release -p axon-server -p axon-launcher -p axon-benches --bin axon-server --bin axon-launcher --bin acceptance
 	$(TARGET)/release/acceptance $(ARGS)
+
+once-cost: ## Count what exactly once costs a put, in instructions (needs valgrind)
+	$(CARGO) build --release -p axon-benches --bin once_cost
+	$(TARGET)/release/once_cost
 
 deny: ## Check licences, advisories, sources and duplicates of the dependencies
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \

@@ -468,6 +468,12 @@ mod tests {
 
         let leave = ChangeMembers::RemoveNodes(BTreeSet::from([9]));
         change_membership(&engine, leave, true).await.unwrap();
+        let left = async {
+            while engine.members().len() > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), left).await.unwrap();
         assert!(matches!(store.put_if("k", Expect::Present, "w").await, Ok(Swap::Done(_))));
     }
 

@@ -3,7 +3,8 @@
 use crate::{Check, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -35,6 +36,7 @@ impl From<NoAnswer> for String {
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
+    pub headers: HeaderMap,
     pub body: Bytes,
 }
 
@@ -58,6 +60,36 @@ impl Answer {
     }
 }
 
+/// A call that is to be made.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub method: Method,
+    pub port: u16,
+    /// The path and the query.
+    pub path: String,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Bytes,
+    /// How long to wait for the answer.
+    pub patience: Duration,
+}
+
+impl Call {
+    pub fn new(method: Method, port: u16, path: impl Into<String>) -> Self {
+        let (headers, body, patience) = (Vec::new(), Bytes::new(), PATIENCE);
+        Self { method, port, path: path.into(), headers, body, patience }
+    }
+
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+}
+
 /// A client. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct Http(Client<HttpConnector, Full<Bytes>>);
@@ -69,7 +101,40 @@ impl Http {
         Self(Client::builder(TokioExecutor::new()).build(connector))
     }
 
+    /// Makes one call, and returns its answer as soon as it begins.
+    pub async fn open(&self, call: Call) -> Result<Response<Incoming>, NoAnswer> {
+        let Call { method, port, path, headers, body, patience } = call;
+        let what = format!("{method} http://127.0.0.1:{port}{path}");
+        let mut request =
+            Request::builder().method(method).uri(format!("http://127.0.0.1:{port}{path}"));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request =
+            request.body(Full::new(body)).map_err(|error| NoAnswer(format!("{what}: {error}")))?;
+        match tokio::time::timeout(patience, self.0.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(NoAnswer(format!("{what}: {error}"))),
+            Err(_) => Err(NoAnswer(format!("{what}: no answer within {} s", patience.as_secs()))),
+        }
+    }
+
     /// Makes one call and reads the whole answer.
+    pub async fn send(&self, call: Call) -> Result<Answer, NoAnswer> {
+        let what = format!("{} http://127.0.0.1:{}{}", call.method, call.port, call.path);
+        let patience = call.patience;
+        let exchange = async {
+            let (head, body) = self.open(call).await?.into_parts();
+            let body =
+                body.collect().await.map_err(|error| NoAnswer(format!("{what}: {error}")))?;
+            Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
+        };
+        tokio::time::timeout(patience, exchange).await.unwrap_or_else(|_| {
+            Err(NoAnswer(format!("{what}: no whole answer within {} s", patience.as_secs())))
+        })
+    }
+
+    /// Makes one call with JSON and reads the whole answer.
     pub async fn call(
         &self,
         method: Method,
@@ -78,24 +143,9 @@ impl Http {
         body: Option<&Value>,
         patience: Duration,
     ) -> Result<Answer, NoAnswer> {
-        let what = format!("{method} http://127.0.0.1:{port}{path}");
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("http://127.0.0.1:{port}{path}"))
-            .header("content-type", "application/json")
-            .body(Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()))
-            .map_err(|error| NoAnswer(format!("{what}: {error}")))?;
-        let exchange = async {
-            let response = self.0.request(request).await.map_err(|error| error.to_string())?;
-            let status = response.status();
-            let body = response.into_body().collect().await.map_err(|error| error.to_string())?;
-            Ok::<_, String>(Answer { status, body: body.to_bytes() })
-        };
-        match tokio::time::timeout(patience, exchange).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(NoAnswer(format!("{what}: {error}"))),
-            Err(_) => Err(NoAnswer(format!("{what}: no answer within {} s", patience.as_secs()))),
-        }
+        let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        let call = Call::new(method, port, path).header("content-type", "application/json");
+        self.send(Call { body, patience, ..call }).await
     }
 
     /// `GET path`, which must be answered 200 with JSON.
@@ -188,5 +238,10 @@ pub fn acknowledged(answer: &Answer) -> Check<bool> {
 }
 
 fn kv_path(key: &str) -> String {
-    format!("/kv/{}", utf8_percent_encode(key, KEY))
+    format!("/kv/{}", encoded(key))
+}
+
+/// `key` as it stands in a path.
+pub fn encoded(key: &str) -> String {
+    utf8_percent_encode(key, KEY).to_string()
 }

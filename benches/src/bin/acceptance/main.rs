@@ -6,18 +6,25 @@
 //! directory with all data and the launcher's output behind. Only public doors are used: HTTP, the
 //! control API, signals, and the files of stopped nodes.
 //!
-//! Every pair written by any point is remembered in the [`Ledger`](ledger::Ledger) and checked
-//! again by every later point, on every node: nothing acknowledged is ever missing or different.
+//! The points 2 to 8 (the group `cluster`) share one cluster. Every pair that any of them writes is
+//! remembered in the [`Ledger`](ledger::Ledger) and checked again by every later one, on every node:
+//! nothing acknowledged is ever missing or different. Each of the points 9 to 13 (the group `data`)
+//! has clusters of its own, and ends with equal state hashes on all nodes.
 
+mod clocks;
+mod events;
 mod files;
 mod http;
 mod ledger;
+mod load;
+mod measure;
 mod points;
 mod ports;
 mod rig;
+mod v1;
 
 use clap::Parser;
-use rig::Rig;
+use rig::{Rig, Surroundings};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -28,8 +35,10 @@ pub type Check<T = ()> = Result<T, String>;
 /// Returns with a violation unless a condition holds.
 macro_rules! ensure {
     ($holds:expr, $($sentence:tt)+) => {
-        if !$holds {
-            return Err(format!($($sentence)+));
+        // Through `match`, so that a comparison with no number does not hold either.
+        match $holds {
+            true => {}
+            false => return Err(format!($($sentence)+)),
         }
     };
 }
@@ -47,15 +56,21 @@ pub struct Args {
     /// Generated pairs in point 2.
     #[arg(long, default_value_t = 100_000)]
     pairs: usize,
-    /// Times the leader is killed in point 3.
+    /// Times the leader is killed in the points 3 and 10.
     #[arg(long, default_value_t = 10)]
     rounds: usize,
     /// Bits flipped in point 8.
     #[arg(long, default_value_t = 6)]
     flips: usize,
-    /// The points to try, in this order.
-    #[arg(long, value_delimiter = ',', default_values_t = [7, 2, 3, 4, 5, 6, 8])]
-    points: Vec<u8>,
+    /// Keys loaded in point 12.
+    #[arg(long, default_value_t = 1_000_000)]
+    keys: u32,
+    /// Minutes of writing with the history at its budget in point 13.
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
+    /// The points to try, in this order: numbers, `cluster` for 2 to 8, `data` for 9 to 13.
+    #[arg(long, value_delimiter = ',', default_values_t = ["cluster".to_owned(), "data".to_owned()])]
+    points: Vec<String>,
     /// The seed of everything random; printed with every run.
     #[arg(long)]
     seed: Option<u64>,
@@ -82,32 +97,87 @@ async fn main() -> ExitCode {
 async fn run(args: &Args) -> Check {
     let seed = args.seed.unwrap_or_else(rand::random);
     println!("acceptance --seed {seed}");
-    let mut rig = Rig::start(args, seed).await?;
-    println!("three nodes in {}", rig.root().display());
-    let outcome = all_points(args, &mut rig).await;
-    rig.end(outcome.is_ok() && !args.keep).await;
-    outcome
-}
-
-async fn all_points(args: &Args, rig: &mut Rig) -> Check {
-    for point in &args.points {
-        let begun = Instant::now();
-        let figures = match point {
-            2 => points::pairs::run(rig, args.pairs).await,
-            3 => points::kills::run(rig, args.rounds).await,
-            4 => points::restart::run(rig).await,
-            5 => points::quorum::run(rig).await,
-            6 => points::members::run(rig).await,
-            7 => points::figures::run(rig).await,
-            8 => points::flips::run(rig, args.flips).await,
-            other => Err(format!("there is no point {other}; there are 2 to 8")),
-        };
-        match figures {
-            Ok(figures) => {
-                println!("point {point} ok in {:.1} s: {figures}", begun.elapsed().as_secs_f64());
-            }
-            Err(violation) => return Err(format!("point {point}: {violation}")),
+    let points = selected(&args.points)?;
+    for points in points.chunk_by(|one, next| SHARED.contains(one) && SHARED.contains(next)) {
+        if SHARED.contains(&points[0]) {
+            Rig::with(args, seed, Surroundings::default(), async |rig| {
+                println!("three nodes in {}", rig.root().display());
+                for point in points {
+                    told(*point, on_shared(args, rig, *point)).await?;
+                }
+                Ok(())
+            })
+            .await?;
+        } else {
+            told(points[0], on_its_own(args, seed, points[0])).await?;
         }
     }
     Ok(())
+}
+
+/// The points that share a cluster, and the others.
+const SHARED: [u8; 7] = [7, 2, 3, 4, 5, 6, 8];
+const OWN: [u8; 5] = [9, 10, 11, 12, 13];
+
+/// The points that `names` mean.
+fn selected(names: &[String]) -> Check<Vec<u8>> {
+    let mut points = Vec::new();
+    for name in names {
+        match name.as_str() {
+            "cluster" => points.extend(SHARED),
+            "data" => points.extend(OWN),
+            number => {
+                let known = number.parse().ok().filter(|n| SHARED.contains(n) || OWN.contains(n));
+                points.push(known.ok_or_else(|| {
+                    format!("there is no point {number}; there are 2 to 13, `cluster` and `data`")
+                })?);
+            }
+        }
+    }
+    Ok(points)
+}
+
+/// Prints the figures of a point, or puts its number before the violation.
+async fn told(point: u8, figures: impl Future<Output = Check<String>>) -> Check {
+    let begun = Instant::now();
+    let figures = figures.await.map_err(|violation| format!("point {point}: {violation}"))?;
+    println!("point {point} ok in {:.1} s: {figures}", begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+async fn on_shared(args: &Args, rig: &mut Rig, point: u8) -> Check<String> {
+    match point {
+        2 => points::pairs::run(rig, args.pairs).await,
+        3 => points::kills::run(rig, args.rounds).await,
+        4 => points::restart::run(rig).await,
+        5 => points::quorum::run(rig).await,
+        6 => points::members::run(rig).await,
+        7 => points::figures::run(rig).await,
+        _ => points::flips::run(rig, args.flips).await,
+    }
+}
+
+async fn on_its_own(args: &Args, seed: u64, point: u8) -> Check<String> {
+    match point {
+        9 => points::swaps::run(args, seed).await,
+        10 => points::retries::run(args, seed).await,
+        11 => points::watches::run(args, seed).await,
+        12 => points::pages::run(args, seed).await,
+        _ => points::history::run(args, seed).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_means_its_points() {
+        let selected = |names: &[&str]| {
+            selected(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(selected(&["data", "3"]), Ok(vec![9, 10, 11, 12, 13, 3]));
+        assert_eq!(selected(&["cluster"]), Ok(vec![7, 2, 3, 4, 5, 6, 8]));
+        assert!(selected(&["1"]).is_err());
+    }
 }

@@ -3,19 +3,22 @@
 use crate::http::{Answer, Http};
 use crate::ledger::Ledger;
 use crate::ports::{self, Ports};
-use crate::{Args, Check, ensure};
+use crate::{Args, Check, clocks, ensure};
 use hyper::{Method, StatusCode};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+
+/// The nodes of every cluster.
+pub const ALL: [&str; 3] = ["node1", "node2", "node3"];
 
 /// How long a cluster may take to come up, to catch up, to converge.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -33,6 +36,15 @@ pub struct Node {
     pub pid: Option<u32>,
 }
 
+/// What a cluster runs in; by default in nothing special.
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    /// Settings of every node, as variables of its environment.
+    pub environment: Vec<(&'static str, String)>,
+    /// The library that gives each node a wall clock of its own.
+    pub clocks: Option<PathBuf>,
+}
+
 /// The run: one launcher, its directory, and what its nodes must hold.
 pub struct Rig {
     pub http: Http,
@@ -41,6 +53,7 @@ pub struct Rig {
     directory: TempDir,
     launcher_binary: PathBuf,
     server_binary: PathBuf,
+    environment: Vec<(&'static str, String)>,
     ports: Ports,
     launcher: Option<Child>,
     pids: BTreeSet<u32>,
@@ -48,7 +61,7 @@ pub struct Rig {
 
 impl Rig {
     /// Starts a launcher with three nodes in an empty directory, and waits until all are ready.
-    pub async fn start(args: &Args, seed: u64) -> Check<Self> {
+    pub async fn start(args: &Args, seed: u64, surroundings: Surroundings) -> Check<Self> {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut builder = tempfile::Builder::new();
         builder.prefix("axon-acceptance-");
@@ -64,15 +77,35 @@ impl Rig {
             directory: directory.map_err(|error| format!("no directory for the run: {error}"))?,
             launcher_binary: binary(args.launcher.as_deref(), "axon-launcher")?,
             server_binary: binary(args.server.as_deref(), "axon-server")?,
+            environment: surroundings.environment,
             launcher: None,
             pids: BTreeSet::new(),
         };
-        let started = rig.start_and_wait(&["node1", "node2", "node3"]).await;
+        if let Some(library) = surroundings.clocks {
+            for id in ALL {
+                clocks::set(rig.root(), id, 0)?;
+            }
+            rig.server_binary = clocks::wrap(&library, &rig.server_binary, rig.root())?;
+        }
+        let started = rig.start_and_wait(&ALL).await;
         if let Err(violation) = started {
             rig.end(false).await;
             return Err(violation);
         }
         Ok(rig)
+    }
+
+    /// Starts a cluster, tries `point` on it, and ends it.
+    pub async fn with<T>(
+        args: &Args,
+        seed: u64,
+        surroundings: Surroundings,
+        point: impl AsyncFnOnce(&mut Self) -> Check<T>,
+    ) -> Check<T> {
+        let mut rig = Self::start(args, seed, surroundings).await?;
+        let outcome = point(&mut rig).await;
+        rig.end(outcome.is_ok() && !args.keep).await;
+        outcome
     }
 
     /// The directory of the run.
@@ -105,6 +138,7 @@ impl Rig {
             .args(["--nodes", "3"])
             .args(["--listen", &format!("127.0.0.1:{}", self.ports.control)])
             .args(["--base-port", &self.ports.base.to_string()])
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(stderr)
@@ -236,6 +270,36 @@ impl Rig {
         .await;
         self.ledger = ledger;
         verified
+    }
+
+    /// Waits until all nodes have applied the same entry, and checks that their state hashes were
+    /// equal wherever two of them were seen at the same entry.
+    pub async fn settle(&mut self) -> Check<String> {
+        let mut hashes: BTreeMap<u64, (String, String)> = BTreeMap::new();
+        until("every node has applied the same entry", PATIENCE, async || {
+            let nodes = self.nodes().await?;
+            let mut last = BTreeSet::new();
+            for Node { id, port, online, .. } in nodes {
+                ensure!(online, "{id} is offline");
+                let status = self.http.get_json(port, "/v1/status").await?;
+                let hash = &status["state_hash"];
+                let seen = hash["applied_index"].as_u64().zip(hash["hash"].as_str());
+                let (index, hash) = seen.ok_or("a status without a state hash")?;
+                let known = hashes.entry(index).or_insert_with(|| (id.clone(), hash.to_owned()));
+                if known.1 != hash {
+                    let (other, theirs) = known;
+                    let what = format!("{other} has the state hash {theirs} and {id} has {hash}");
+                    return Ok(Some(Err(format!("at entry {index} {what}"))));
+                }
+                last.insert((index, hash.to_owned()));
+            }
+            let equal = last.len() == 1;
+            let told = |(index, hash): (u64, String)| {
+                format!("equal state hashes {hash:.8} at entry {index}")
+            };
+            Ok(last.pop_first().filter(|_| equal).map(told).map(Ok))
+        })
+        .await?
     }
 
     /// Ends everything the run has started; removes its directory when `remove` is set.

@@ -1,8 +1,8 @@
 //! Point 7: many writers share a sync, a put's price is known, a killed node is back quickly, and an
 //! idle node is small.
 
-use crate::rig::{PATIENCE, Rig, kill, until};
-use crate::{Check, ensure};
+use crate::rig::{ALL, PATIENCE, Rig, kill, until};
+use crate::{Check, ensure, measure};
 use futures_util::stream::{self, TryStreamExt};
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,6 @@ const RESTART_MAX: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(20);
 /// What a node without data may take.
 const IDLE_MIB_MAX: f64 = 40.0;
-/// Clock ticks a second in `/proc`; fixed on Linux.
-const TICKS: f64 = 100.0;
-
-const ALL: [&str; 3] = ["node1", "node2", "node3"];
 
 pub async fn run(rig: &mut Rig) -> Check<String> {
     rig.wait_ready(&ALL).await?;
@@ -43,10 +39,7 @@ async fn idle_mib(rig: &mut Rig) -> Check<String> {
     tokio::time::sleep(IDLE).await;
     let mut largest: f64 = 0.0;
     for node in rig.nodes().await? {
-        let status = proc_file(node.pid, "status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
-        largest = largest.max(kib.ok_or("no VmRSS in /proc")? / 1024.0);
+        largest = largest.max(measure::rss_mib(&node)?);
     }
     let small = largest < IDLE_MIB_MAX;
     ensure!(small, "an idle node takes {largest:.1} MiB");
@@ -95,20 +88,11 @@ fn metric(text: &str, name: &str) -> Check<f64> {
 }
 
 async fn cpu_seconds(rig: &mut Rig) -> Check<f64> {
-    let mut ticks = 0.0;
+    let mut seconds = 0.0;
     for node in rig.nodes().await? {
-        let stat = proc_file(node.pid, "stat")?;
-        // The name in parentheses may hold anything; user and system time are the 14th and 15th field.
-        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
-        ticks += fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>();
+        seconds += measure::cpu_seconds(&node)?;
     }
-    Ok(ticks / TICKS)
-}
-
-fn proc_file(pid: Option<u32>, name: &str) -> Check<String> {
-    let pid = pid.ok_or("a node shows no pid")?;
-    let path = format!("/proc/{pid}/{name}");
-    std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))
+    Ok(seconds)
 }
 
 /// Kills a follower; seconds from its new process's start until it serves.

@@ -4,15 +4,13 @@
 //! the others go on meanwhile. A node that refuses is healed as its error message says: deleted
 //! and added anew, under its old name.
 
-use crate::rig::{Node, Rig};
+use crate::rig::{ALL, Node, Rig};
 use crate::{Check, ensure, files};
 use hyper::StatusCode;
 use std::time::{Duration, Instant};
 
 /// A node that is not ready by then has refused (or keeps being restarted, and refusing).
 const READY_MAX: Duration = Duration::from_secs(15);
-
-const ALL: [&str; 3] = ["node1", "node2", "node3"];
 
 pub async fn run(rig: &mut Rig, flips: usize) -> Check<String> {
     let mut refusals = 0;

@@ -6,7 +6,7 @@
 
 use crate::http::{Http, acknowledged};
 use crate::ledger::Ledger;
-use crate::rig::{self, PATIENCE, Rig};
+use crate::rig::{self, ALL, PATIENCE, Rig};
 use crate::{Check, ensure};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,8 +20,6 @@ const SILENCE_MAX: Duration = Duration::from_millis(2_500);
 /// Writers, each with one put in flight and a pause after it: a steady stream, no overload.
 const WRITERS: usize = 8;
 const PAUSE: Duration = Duration::from_millis(5);
-
-const ALL: [&str; 3] = ["node1", "node2", "node3"];
 
 pub async fn run(rig: &mut Rig, rounds: usize) -> Check<String> {
     let stream = Stream::start(&rig.http.clone(), &rig.api_ports().await?, "leader");

@@ -2,7 +2,7 @@
 //! quickly and clearly; with one of them back, work goes on by itself.
 
 use crate::http::Answer;
-use crate::rig::{Rig, until};
+use crate::rig::{ALL, Rig, until};
 use crate::{Check, ensure};
 use hyper::StatusCode;
 use std::time::{Duration, Instant};
@@ -12,8 +12,6 @@ const REFUSAL_MAX: Duration = Duration::from_secs(2);
 
 /// How long writes may take to work again once a majority runs.
 const RECOVERY_MAX: Duration = Duration::from_secs(15);
-
-const ALL: [&str; 3] = ["node1", "node2", "node3"];
 
 pub async fn run(rig: &mut Rig) -> Check<String> {
     rig.wait_ready(&ALL).await?;

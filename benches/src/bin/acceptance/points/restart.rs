@@ -1,15 +1,13 @@
 //! Point 4: the launcher stopped and started again is the same cluster, with the same nodes and
 //! all data; without its manifest it refuses rather than guess.
 
-use crate::rig::Rig;
+use crate::rig::{ALL, Rig};
 use crate::{Check, ensure, files};
 use std::fs;
 use std::time::Duration;
 
 /// A launcher that refuses does so at once; this is for a busy machine.
 const REFUSAL_MAX: Duration = Duration::from_secs(20);
-
-const ALL: [&str; 3] = ["node1", "node2", "node3"];
 
 pub async fn run(rig: &mut Rig) -> Check<String> {
     let before = identities(rig).await?;
