@@ -15,6 +15,7 @@ const PUTS: u32 = 2_000;
 const KEYS: u64 = 10_000;
 const VALUE_BYTES: usize = 1024;
 const BUDGET_BYTES: u64 = 64 << 20;
+const LOG_BYTES: u64 = 128 << 20;
 /// How often figures are taken.
 const EVERY: Duration = Duration::from_secs(30);
 /// How long puts are measured where nothing is compacted: less than what the history holds there.
@@ -32,7 +33,7 @@ pub async fn run(args: &Args, seed: u64) -> Check<String> {
     let mut figures = Vec::new();
     if args.minutes > 0.0 {
         let time = Duration::from_secs_f64(args.minutes * 60.0);
-        let plain = Rig::with(args, seed, Surroundings::default(), async |rig| {
+        let plain = Rig::with(args, seed, surroundings(&[]), async |rig| {
             let mut plain = steady(rig, PLAIN.min(time), &mut Vec::new()).await?;
             let revision = status(rig, "compacted_revision").await?;
             ensure!(revision == 0, "there was to be no compaction, and it went to {revision}");
@@ -41,14 +42,21 @@ pub async fn run(args: &Args, seed: u64) -> Check<String> {
             Ok(plain)
         })
         .await?;
-        let environment = vec![("AXON_HISTORY_BYTES", BUDGET_BYTES.to_string())];
-        let small = Surroundings { environment, ..Surroundings::default() };
+        let small = surroundings(&[("AXON_HISTORY_BYTES", BUDGET_BYTES)]);
         figures.push(
             Rig::with(args, seed, small, async |rig| at_budget(rig, time, plain).await).await?,
         );
     }
     figures.push(jumps::run(args, seed).await?);
     Ok(figures.join("; "))
+}
+
+/// A cluster with these settings, and a log that is as long as it gets early in the run.
+fn surroundings(settings: &[(&'static str, u64)]) -> Surroundings {
+    let log = ("AXON_LOG_RETENTION_BYTES", LOG_BYTES);
+    let settings = settings.iter().chain([&log]);
+    let environment = settings.map(|(name, value)| (*name, value.to_string())).collect();
+    Surroundings { environment, ..Surroundings::default() }
 }
 
 /// What is seen at one moment, of the node that takes most, in MiB.
@@ -78,12 +86,17 @@ async fn at_budget(rig: &mut Rig, time: Duration, mut plain: Latencies) -> Check
     let last = samples.last().ok_or("no sample was taken")?;
     Ok(format!(
         "history at its budget for {:.1} min: {figures}, p99 {ratio:.2} times that without \
-         compaction; a node's files {:.0} and {:.0} MiB, memory {:.0} MiB, none of them growing; \
+         compaction; a node's files {:.0} and {:.0} MiB, memory {:.0} MiB, {}; \
          {hashes}",
         time.as_secs_f64() / 60.0,
         last.state,
         last.rest,
         last.memory,
+        if samples.len() < 3 {
+            "too short to say whether they grow"
+        } else {
+            "none of them growing"
+        },
     ))
 }
 
