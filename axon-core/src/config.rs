@@ -123,7 +123,7 @@ pub struct Config {
     pub overlay_bytes_max: usize,
     /// Longest time from a change to the checkpoint that holds it. Default 5 s.
     pub checkpoint_interval: Duration,
-    /// Bytes of the state's base kept in memory. Default 64 MiB: what is beyond it, the operating
+    /// Bytes of the state's base kept in memory. Default 48 MiB: what is beyond it, the operating
     /// system keeps as long as it has room.
     pub state_cache_bytes: usize,
     /// How much of the past is kept.
@@ -153,7 +153,7 @@ impl Default for Config {
             checkpoint_bytes: 16 << 20,
             overlay_bytes_max: 32 << 20,
             checkpoint_interval: Duration::from_secs(5),
-            state_cache_bytes: 64 << 20,
+            state_cache_bytes: 48 << 20,
             history: History::default(),
             runtime: RuntimeChoice::default(),
         }

@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use axon_core::config::{History, Origin};
+use axon_core::error::ErrorOutcome;
 use axon_core::runtime::{self, simulation};
 use axon_core::status::{Metrics, Status};
 use axon_core::transport::memory::MemNetwork;
-use axon_core::{Cluster, Config};
+use axon_core::{Cluster, Config, Error, Op};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -236,4 +237,29 @@ async fn a_restart_keeps_the_count_and_the_budget() {
         cluster.shutdown().await.unwrap();
         kept = Some((metrics.history_bytes, metrics.swept_revision));
     }
+}
+
+/// The answer to a repeated transaction is read again, at its revision; that is gone here.
+#[test]
+fn a_repeated_transaction_whose_reads_are_forgotten_says_so_and_that_it_was_done() {
+    simulate(5, async {
+        let replicas = Replicas::three(History::LatestOnly).await;
+        let store = replicas.0[&replicas.leader().await].store();
+        store.put("k", "1").await.unwrap();
+        let once = store.with_idempotency_key("a request").unwrap();
+        let swap = || once.txn().then([Op::get("k"), Op::put("k", "2")]).commit();
+        let done = swap().await.unwrap();
+        until("its past is forgotten", || {
+            let statuses = replicas.statuses()?;
+            let forgotten =
+                statuses.iter().all(|status| status.compacted_revision >= done.revision);
+            forgotten.then_some(())
+        })
+        .await;
+        let error = swap().await.unwrap_err();
+        let (revision, oldest) = (done.revision, done.revision);
+        assert_eq!(error, Error::ReadsCompacted { revision, oldest });
+        assert_eq!(error.outcome(), ErrorOutcome::Unknown);
+        assert_eq!(store.get("k").await.unwrap().unwrap().version, 2, "it was done once");
+    });
 }

@@ -134,7 +134,7 @@ struct Layer {
     #[arg(long, value_name = "BYTES")]
     log_retention_bytes: Option<u64>,
 
-    /// How much of the state on disk is cached in memory [default: 67108864]
+    /// How much of the state on disk is cached in memory [default: 50331648]
     #[arg(long, value_name = "BYTES")]
     state_cache_bytes: Option<usize>,
 

@@ -5,6 +5,7 @@
 mod common;
 
 use axon_core::Op;
+use axon_core::config::History;
 use axon_core::types::Limits;
 use axon_server::Options;
 use common::{PATIENCE, Server};
@@ -169,6 +170,27 @@ async fn what_cannot_be_watched_is_refused_before_any_event() {
     client.call_with("GET", "/v1/watch", &headers, b"").await.is_problem(400, "bad_request");
     client.call("POST", "/v1/watch", "").await.is_problem(405, "method_not_allowed");
     assert_eq!(client.call("HEAD", "/v1/watch", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_watch_of_what_is_forgotten_is_refused_with_the_oldest_that_is_not() {
+    let server = Server::keeping(History::LatestOnly, Options::default()).await;
+    let store = server.cluster.store();
+    for number in 0..4 {
+        store.put("k", number.to_string()).await.unwrap();
+    }
+    let forgotten = async {
+        while server.call("GET", "/v1/status", "").await.json()["compacted_revision"] != 4 {}
+    };
+    timeout(PATIENCE, forgotten).await.unwrap();
+    let mut client = server.client().await;
+    let gone = client.call("GET", "/v1/watch?from=4", "").await;
+    gone.is_problem(410, "compacted");
+    assert_eq!(gone.json()["details"], json!({"requested": 4, "oldest": 5}));
+    let late = [("last-event-id", "2")];
+    client.call_with("GET", "/v1/watch", &late, b"").await.is_problem(410, "compacted");
+    let (head, _) = client.open("/v1/watch?from=5", &[]).await;
+    assert_eq!(head.status, 200);
 }
 
 #[tokio::test]

@@ -117,6 +117,8 @@ pub fn any_command() -> impl Strategy<Value = Command> {
         any_number().prop_map(|id| Op::SettleNode { id: NodeId(id) }),
         any_txn().prop_map(Op::Txn),
         (range, any_number()).prop_map(|(range, limit)| Op::DeleteRange { range, limit }),
+        any_number().prop_map(|upto| Op::Compact { upto: Revision(upto) }),
+        any_number().prop_map(|limit| Op::Sweep { limit }),
         any_write(),
     ];
     let op = op.prop_recursive(2, 4, 1, move |inner| {
