@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod commands;
+mod compact;
 mod model;
 mod once_keys;
 mod txn;
