@@ -26,6 +26,7 @@ use crate::command::{Op, Outcome};
 use crate::error::Error;
 use crate::machine::once::KEY_BYTES_MAX;
 use crate::raft::engine::Engine;
+use crate::state::View;
 use crate::types::{KeyRange, KeyValue, Revision};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -363,13 +364,19 @@ impl Store {
     /// ```
     pub async fn snapshot_at(&self, revision: Revision) -> Result<Snapshot, Error> {
         let engine = self.inner.engine()?;
+        let view = self.view_of(&engine, revision).await?;
+        Snapshot::of(view, revision, engine.id())
+    }
+
+    /// A view that shows `revision`, or else all that a linearizable read would.
+    async fn view_of(&self, engine: &Engine, revision: Revision) -> Result<View, Error> {
         if engine.reader.view().revision() < revision {
-            self.catch_up(&engine, revision).await?;
+            self.catch_up(engine, revision).await?;
         }
-        if let Some(fault) = engine.fault() {
-            return Err(fault);
+        match engine.fault() {
+            Some(fault) => Err(fault),
+            None => Ok(engine.reader.view()),
         }
-        Snapshot::of(engine.reader.view(), revision, engine.id())
     }
 
     /// Waits until this replica has `revision`, or all that there is.

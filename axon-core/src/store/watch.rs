@@ -1,6 +1,6 @@
 //! Watches as a service writes them.
 
-use super::{ReadConsistency, Store};
+use super::Store;
 use crate::error::{ConfigError, Error};
 use crate::raft::engine::Engine;
 use crate::types::{KeyRange, Revision};
@@ -197,17 +197,11 @@ impl Watch {
 
 /// Waits until a watch may begin with the changes of `from` here.
 async fn reach(store: &Store, engine: &Engine, from: Revision) -> Result<(), Error> {
-    if let Some(fault) = engine.fault() {
-        return Err(fault);
+    let view = store.view_of(engine, Revision(from.0.saturating_sub(1))).await?;
+    let (newest, compacted) = (view.revision(), view.compacted_revision());
+    if from > newest.next() {
+        return Err(Error::FutureRevision { requested: from, newest });
     }
-    if from > engine.reader.view().revision().next() {
-        let everything = store.with_consistency(ReadConsistency::Linearizable);
-        let newest = everything.snapshot().await?.revision();
-        if from > newest.next() {
-            return Err(Error::FutureRevision { requested: from, newest });
-        }
-    }
-    let compacted = engine.reader.view().compacted_revision();
     if from <= compacted {
         return Err(Error::Compacted { requested: from, oldest: compacted.next() });
     }
