@@ -35,6 +35,8 @@ use tokio::sync::watch;
 const RUNTIME_THREADS: usize = 2;
 /// How soon a question that found no leader is asked again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+/// How long whoever changed the membership waits until this replica has seen it.
+const SEEN_DEADLINE: Duration = Duration::from_secs(1);
 /// Entries behind which a replica is not ready.
 const READY_LAG_MAX: u64 = 10_000;
 /// How long a leader tries to hand over before it stops.
@@ -580,6 +582,16 @@ impl Cluster {
                     }
                     Reply::NotLeader(_) => {
                         return Err(engine.route.unavailable(begun, ErrorOutcome::NotApplied));
+                    }
+                    Reply::Done => {
+                        // Whoever asks next is told of the change, here too. A replica that was
+                        // removed hears of nothing any more.
+                        let told = async {
+                            let Ok(index) = engine.linearize(SEEN_DEADLINE).await else { return };
+                            engine.until_applied(index).await;
+                        };
+                        let _ = tokio::time::timeout(SEEN_DEADLINE, told).await;
+                        return Ok(Reply::Done);
                     }
                     reply => return Ok(reply),
                 }
