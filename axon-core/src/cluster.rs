@@ -13,6 +13,7 @@ use crate::command::VOCABULARY;
 use crate::compaction;
 use crate::config::{Config, Origin, Promotion, RuntimeChoice};
 use crate::error::{Error, ErrorOutcome};
+use crate::events::Event;
 use crate::founding::{self, Founded, Plugins};
 use crate::membership;
 use crate::raft::engine::{Engine, Parts};
@@ -321,6 +322,27 @@ impl Cluster {
         Ok(members
             .map(|(id, member, voter)| member_status(&engine, leader, id, member, voter))
             .collect())
+    }
+
+    /// Returns what happened to this replica after event number `after` of this start, oldest
+    /// first; the latest 1,024 are kept. The second value tells starts apart.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// let (events, _boot) = cluster.events(0)?;
+    /// for event in events {
+    ///     println!("{} {}: {}", event.seq, event.kind.as_str(), event.text);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn events(&self, after: u64) -> Result<(Vec<Event>, u64), Error> {
+        let engine = self.inner.engine()?;
+        Ok((engine.events.after(after), engine.events.boot()))
     }
 
     /// Waits until the replica is a member, knows a leader and has caught up with it.

@@ -1,18 +1,21 @@
 //! Every setting of a replica, with its default, its unit and its reason; checked together.
 
 use crate::error::ConfigError;
+use crate::secret::Secret;
 use crate::types::{ClusterId, Limits};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// When a learner becomes a voter.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Promotion {
     /// As soon as it has caught up.
     #[default]
     Auto,
     /// When an operator says so.
     Manual,
+    /// Never: it serves reads, and is refused a vote whoever asks.
+    Never,
 }
 
 /// How a replica comes to its cluster when its data directory is empty.
@@ -128,6 +131,18 @@ pub struct Config {
     pub state_cache_bytes: usize,
     /// How much of the past is kept.
     pub history: History,
+    /// What the members of its cluster share, and prove to each other before anything else; `None`
+    /// talks to replicas that have none either.
+    pub secret: Option<Secret>,
+    /// How often a replica tells another of who it knows. Default 500 ms.
+    pub gossip_interval: Duration,
+    /// Bytes set aside on its disk, to be given up when the disk runs full. Default 32 MiB.
+    pub disk_reserve_bytes: u64,
+    /// Free bytes of its disk below which it takes no writes; never more than 5 % of the disk.
+    /// Default 512 MiB.
+    pub disk_low_bytes: u64,
+    /// The 99th percentile of its log's syncs above which a leader hands over. Default 500 ms.
+    pub sync_p99_max: Duration,
     /// Where its own tasks run.
     pub runtime: RuntimeChoice,
 }
@@ -155,6 +170,11 @@ impl Default for Config {
             checkpoint_interval: Duration::from_secs(5),
             state_cache_bytes: 48 << 20,
             history: History::default(),
+            secret: None,
+            gossip_interval: Duration::from_millis(500),
+            disk_reserve_bytes: 32 << 20,
+            disk_low_bytes: 512 << 20,
+            sync_p99_max: Duration::from_millis(500),
             runtime: RuntimeChoice::default(),
         }
     }

@@ -16,11 +16,13 @@
 
 use crate::args::NODES_MAX;
 use crate::directory::{DataDir, DirectoryError};
+use crate::events::EventLog;
 use crate::lifecycle::Phase;
 use crate::manifest::{
     ClusterId, Decommission, Desired, Manifest, ManifestError, NodeName, NodeSpec,
 };
 use crate::node::{Node, Place, Plan, View, port_is_free};
+use crate::operations::Operations;
 use crate::probe::NodeClient;
 use crate::process::Launch;
 use crate::report::{NodeReport, report};
@@ -151,6 +153,10 @@ pub(crate) struct Shared {
     editing: Mutex<()>,
     nodes: RwLock<BTreeMap<String, Node>>,
     closing: AtomicBool,
+    /// What happened, and who asked for it.
+    pub(crate) events: EventLog,
+    /// What takes a while.
+    pub(crate) operations: Operations,
 }
 
 impl Supervisor {
@@ -159,6 +165,8 @@ impl Supervisor {
     /// Must be called within a runtime.
     pub fn open(setup: Setup) -> Result<Self, StartError> {
         let manifest = crate::formation::load_or_draw(&setup)?;
+        let unusable = |error| StartError::Inconsistent(format!("cannot open the events: {error}"));
+        let events = EventLog::open(&setup.data.root().join("events")).map_err(unusable)?;
         let (manifest, _) = watch::channel(manifest);
         let supervisor = Self(Arc::new(Shared {
             data: Arc::new(setup.data),
@@ -168,6 +176,8 @@ impl Supervisor {
             editing: Mutex::default(),
             nodes: RwLock::default(),
             closing: AtomicBool::new(false),
+            events,
+            operations: Operations::default(),
         }));
         for spec in &supervisor.manifest().nodes {
             supervisor.supervise(spec);

@@ -108,8 +108,8 @@ struct Layer {
     #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
     join: Option<Vec<HostPort>>,
 
-    /// When a joined replica becomes a voter: `auto` (once it has caught up) or `manual`
-    /// [default: auto]
+    /// When a joined replica becomes a voter: `auto` (once it has caught up), `manual` or
+    /// `never` [default: auto]
     #[arg(long, value_name = "WHEN", hide_possible_values = true)]
     promotion: Option<Promotion>,
 
@@ -455,6 +455,7 @@ impl Settings {
             promotion: match self.promotion {
                 Promotion::Auto => config::Promotion::Auto,
                 Promotion::Manual => config::Promotion::Manual,
+                Promotion::Never => config::Promotion::Never,
             },
             limits: self.limits,
             request_timeout: self.request_timeout,

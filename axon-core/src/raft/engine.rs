@@ -14,8 +14,9 @@ use super::reads::Reads;
 use super::state::StateMachine;
 use super::{Raft, TypeConfig};
 use crate::command::{Command, Outcome};
-use crate::config::Config;
+use crate::config::{Config, Promotion};
 use crate::error::{Error, StorageError};
+use crate::events::Events;
 use crate::state::{Checkpointer, State, StateConfig, StateReader};
 use crate::status::RaftState;
 use crate::storage::{LogMetrics, LogStore, StateStore, Storage};
@@ -91,6 +92,8 @@ pub(crate) struct Engine {
     pub(crate) checkpointer: Checkpointer,
     pub(crate) state_store: Arc<dyn StateStore>,
     pub(crate) snapshots: Arc<SnapshotCounters>,
+    /// What happened here, for people.
+    pub(crate) events: Arc<Events>,
     proposer: Proposer,
     log: Log,
     log_store: Arc<dyn LogStore>,
@@ -150,6 +153,7 @@ impl Engine {
             checkpointer,
             state_store: storage.state,
             snapshots,
+            events: Arc::default(),
             proposer,
             log,
             log_store: storage.log,
@@ -237,6 +241,11 @@ impl Engine {
 
     pub(crate) fn metrics(&self) -> RaftMetrics<TypeConfig> {
         self.raft.metrics().borrow_watched().clone()
+    }
+
+    /// When this replica wants to vote.
+    pub(crate) fn promotion(&self) -> Promotion {
+        self.config.promotion
     }
 
     pub(crate) fn id(&self) -> NodeId {

@@ -152,6 +152,9 @@ impl Doors {
                 id: engine.peers.myself().id,
                 version: env!("CARGO_PKG_VERSION").into(),
                 applied_index: engine.reader.applied().borrow().0,
+                promotion: engine.promotion(),
+                disk_low: false,
+                sync_p99_micros: engine.log_metrics().sync_p99_micros,
             }),
             Request::Join(_)
             | Request::Announce(_)

@@ -8,6 +8,7 @@
 use super::{Entry, LogId, TypeConfig, Vote, entry};
 use crate::codec;
 use crate::command::Outcome;
+use crate::config::Promotion;
 use crate::types::{ClusterId, Member, NodeId};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use openraft::raft::{
@@ -91,6 +92,12 @@ pub(crate) struct Pong {
     pub(crate) id: NodeId,
     pub(crate) version: String,
     pub(crate) applied_index: u64,
+    /// When it wants to vote.
+    pub(crate) promotion: Promotion,
+    /// Its disk has too little space left for writes.
+    pub(crate) disk_low: bool,
+    /// The 99th percentile of its log's latest syncs, in microseconds.
+    pub(crate) sync_p99_micros: u64,
 }
 
 /// What became of one forwarded command.

@@ -5,13 +5,13 @@ use crate::source::{CodePath, Source, paths};
 /// The layers, lowest first. A module uses only modules of lower layers; what lies in one folder is
 /// free among itself. `storage/*` is every file of the folder that is not named by itself.
 const LAYERS: &[&[&str]] = &[
-    &["types", "error", "codec", "runtime"],
+    &["types", "error", "codec", "runtime", "secret"],
     &["txn"],
     &["command", "config"],
-    &["status", "storage/mod", "storage/disk", "transport/mod"],
+    &["status", "events", "storage/mod", "storage/disk", "transport/mod"],
     &["machine", "state", "watch", "storage/*", "transport/*"],
     &["raft", "identity", "discovery"],
-    &["membership", "session", "founding", "compaction"],
+    &["membership", "session", "founding", "compaction", "headroom", "backup", "recovery"],
     &["store", "cluster"],
     &["lib", "testing"],
 ];
@@ -43,6 +43,7 @@ const ONLY_THERE: &[OnlyThere] = &[
     OnlyThere { name: "openraft_rt", places: &["raft/"] },
     OnlyThere { name: "openraft_rt_tokio", places: &["raft/"] },
     OnlyThere { name: "bincode", places: &["codec.rs"] },
+    OnlyThere { name: "chitchat", places: &["discovery.rs", "discovery/"] },
     OnlyThere { name: "redb", places: &["storage/redb.rs"] },
     OnlyThere {
         name: "rand",

@@ -122,6 +122,8 @@ pub enum Promotion {
     Auto,
     /// When an operator says so.
     Manual,
+    /// Never.
+    Never,
 }
 
 /// How the log looks.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::time::Duration;
 
 /// The version of everything that replicas say to each other.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// The longest greeting. Names and reasons are short; nothing else in it has a length.
 const HELLO_BYTES_MAX: usize = 4 << 10;

@@ -1,55 +1,31 @@
-//! The control API: HTTP in front of the [`Supervisor`].
+//! `/api/control`: the first control API, kept exactly as scripts know it.
 //!
-//! It validates what comes in and shapes what goes out; it decides nothing. A node id from a
-//! request is only ever looked up among the names in the manifest. An order that was begun is
-//! carried out even if whoever gave it hangs up, since half an order would be the worst of both.
+//! An order that was begun is carried out even if whoever gave it hangs up, since half an order would
+//! be the worst of both.
 
-use crate::guard::guard;
+use super::BODY_BYTES_MAX;
 use crate::manifest::NodeName;
 use crate::problem::Problem;
 use crate::supervisor::{ControlError, Supervisor};
-use crate::ui::{self, Ui};
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{HeaderName, StatusCode, Uri};
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
-use axum::{Json, Router, middleware};
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::Arc;
-
-/// Longest request body; a node's name is all that is ever sent.
-const BODY_BYTES_MAX: usize = 4 << 10;
 
 type Outcome = Result<Json<Value>, Problem>;
 
-/// Everything that the launcher answers: control API, dashboard, guard.
-pub fn router(supervisor: Supervisor, ui: Ui) -> Router {
+pub(super) fn routes() -> Router<Supervisor> {
     Router::new()
         .route("/api/control/nodes", get(nodes))
         .route("/api/control/add", post(add))
         .route("/api/control/start/{id}", post(start))
         .route("/api/control/stop/{id}", post(stop))
         .route("/api/control/delete/{id}", post(delete))
-        .route("/api", any(unknown))
-        .route("/api/{*rest}", any(unknown))
-        .method_not_allowed_fallback(wrong_method)
-        .with_state(supervisor)
-        .fallback_service(Router::new().fallback(ui::serve).with_state(Arc::new(ui)))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn(guard))
-}
-
-async fn unknown(uri: Uri) -> Problem {
-    let error = format!("there is nothing at {}", uri.path());
-    Problem::new(StatusCode::NOT_FOUND, "not_found", error)
-}
-
-async fn wrong_method() -> Problem {
-    let error = "this address answers another method";
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error)
 }
 
 async fn nodes(State(supervisor): State<Supervisor>) -> Response {
@@ -109,8 +85,10 @@ where
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::api::router;
     use crate::directory::DataDir;
     use crate::supervisor::Setup;
+    use crate::ui::Ui;
     use axum::body::Body;
     use axum::http::Request;
     use http_body_util::BodyExt;
