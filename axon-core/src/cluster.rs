@@ -788,6 +788,9 @@ async fn run(
     Ok(())
 }
 
+#[cfg(test)]
+mod tests;
+
 impl RaftState {
     /// Reports whether this is the leader's.
     #[must_use]

@@ -382,8 +382,10 @@ mod tests {
         assert_eq!(gone, ["quorum_lost: 1 of 3 voters can be reached, 2 are needed"]);
         let back = words(chronicle.compare(start()));
         assert_eq!(back, ["quorum_back: 2 of 3 voters can be reached, 2 are needed"]);
-        let purged =
-            |index, after| Glance { purged: Some(index), at: start().at + after, ..start() };
+        let purged = |index, after| {
+            let heard = BTreeMap::from([(2, true), (3, true)]);
+            Glance { purged: Some(index), at: start().at + after, heard, ..start() }
+        };
         let first = words(chronicle.compare(purged(20, Duration::ZERO)));
         assert_eq!(first, ["purged: the log begins after entry 20"]);
         assert_eq!(words(chronicle.compare(purged(30, PURGED_EVERY / 2))), [""; 0]);
