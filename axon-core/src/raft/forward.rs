@@ -9,6 +9,7 @@
 
 use super::message::{self, Proposed};
 use super::peers::Peers;
+use super::room::Room;
 use super::{Proposal, Raft, TypeConfig};
 use crate::command::Outcome;
 use crate::error::{Error, ErrorOutcome, TransportError};
@@ -69,6 +70,7 @@ pub(crate) struct Route {
     pub(crate) raft: Raft,
     pub(crate) peers: Arc<Peers>,
     pub(crate) clock: Arc<ClusterClock>,
+    pub(crate) room: Arc<Room>,
 }
 
 impl Proposer {
@@ -245,6 +247,21 @@ impl Route {
     ///
     /// Dropped, the commands may still happen.
     async fn write_here(&self, commands: Vec<Bytes>) -> Vec<Proposed> {
+        if !self.room.now().refuses {
+            return self.write_all_here(commands).await;
+        }
+        let admitted: Vec<bool> =
+            commands.iter().map(|command| self.room.admits(command)).collect();
+        let kept = commands.into_iter().zip(&admitted).filter(|(_, admitted)| **admitted);
+        let kept: Vec<Bytes> = kept.map(|(command, _)| command).collect();
+        let written = if kept.is_empty() { Vec::new() } else { self.write_all_here(kept).await };
+        let mut written = written.into_iter();
+        let mut next = || written.next().unwrap_or(Proposed::Unknown);
+        let answer = |admitted| if admitted { next() } else { Proposed::DiskFull };
+        admitted.into_iter().map(answer).collect()
+    }
+
+    async fn write_all_here(&self, commands: Vec<Bytes>) -> Vec<Proposed> {
         let count = commands.len();
         let stamp_millis = self.clock.now_millis();
         let proposals = commands.into_iter().map(|command| Proposal { stamp_millis, command });
@@ -364,7 +381,9 @@ impl Flight {
         for (mut waiting, answer) in batch.drain(..).zip(answers) {
             match answer {
                 Proposed::Done(outcome) => waiting.answer(Ok(outcome)),
-                Proposed::NotLeader => self.again(waiting),
+                Proposed::DiskFull if !waiting.attempted => waiting.answer(Err(Error::DiskFull)),
+                // An earlier attempt may have happened: only its session could tell, from the log.
+                Proposed::NotLeader | Proposed::DiskFull => self.again(waiting),
                 Proposed::Unknown => {
                     waiting.attempted = true;
                     self.again(waiting);

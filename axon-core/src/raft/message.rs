@@ -110,6 +110,8 @@ pub(crate) enum Proposed {
     Unknown,
     /// The leader has halted or stops.
     Stopped,
+    /// Not handed to the log: no majority has space on its disks.
+    DiskFull,
 }
 
 /// A control frame, taken apart.
