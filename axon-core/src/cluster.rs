@@ -15,6 +15,7 @@ use crate::config::{Config, Origin, Promotion, RuntimeChoice};
 use crate::error::{Error, ErrorOutcome};
 use crate::events::Event;
 use crate::founding::{self, Founded, Plugins};
+use crate::headroom;
 use crate::membership;
 use crate::raft::engine::{Engine, Parts};
 use crate::raft::message::{Reply, Request};
@@ -274,6 +275,7 @@ impl Cluster {
             learners,
             state_hash: view.totals().hash,
             sync_p99: Duration::from_micros(log_metrics.sync_p99_micros),
+            disk: engine.disk_status(),
             halted: engine.fault().map(|fault| fault.to_string()),
         })
     }
@@ -504,7 +506,8 @@ impl Cluster {
     /// Writes a checkpoint of everything applied so far; returns its place in the log.
     ///
     /// # Errors
-    /// A disk that fails halts the replica.
+    /// [`Error::DiskFull`] when the disk may have no room for it. A disk that fails halts the
+    /// replica.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
@@ -517,6 +520,9 @@ impl Cluster {
     /// ```
     pub async fn checkpoint(&self) -> Result<LogIndex, Error> {
         let engine = self.inner.engine()?;
+        if !engine.checkpointer.has_room() {
+            return Err(Error::DiskFull);
+        }
         let position =
             self.inner.run(async move { engine.checkpointer.checkpoint_now().await }).await?;
         Ok(position.index)
@@ -743,7 +749,7 @@ async fn run(
     transport: Arc<dyn Transport>,
     member: Member,
 ) -> Result<(), Error> {
-    let Founded { identity, storage, directory } = founded;
+    let Founded { identity, storage, directory, reserve } = founded;
     let myself = Myself {
         cluster_id: identity.cluster_id,
         id: identity.node_id,
@@ -758,6 +764,8 @@ async fn run(
     }
     engine.keep(membership::serve(engine.clone(), changes, member.clone()));
     engine.keep(compaction::run(engine.clone(), config.history));
+    engine.keep(headroom::watch(engine.clone(), reserve, config.clone()));
+    engine.keep(headroom::yield_leadership(engine.clone(), config.sync_p99_max));
     let promotes = config.promotion == Promotion::Auto;
     let knock_at = match &config.origin {
         Origin::Join(addresses) => addresses.clone(),

@@ -93,6 +93,12 @@ pub enum Op {
 }
 
 impl Command {
+    /// Reports whether the cluster itself needs it, even when there is no space for anything else.
+    #[must_use]
+    pub const fn keeps_house(&self) -> bool {
+        matches!(self.op, Op::AllocateNode { .. } | Op::SettleNode { .. } | Op::Found { .. })
+    }
+
     /// The vocabulary that every member must understand before this may be proposed.
     #[must_use]
     pub const fn vocabulary(&self) -> u16 {

@@ -14,6 +14,7 @@ use crate::raft::peers;
 use crate::runtime;
 use crate::secret::Secret;
 use crate::storage::builtin::{DiskEngine, MemoryEngine};
+use crate::storage::space::Reserve;
 use crate::storage::{Storage, StorageEngine};
 use crate::transport::lobby::Lobby;
 use crate::transport::memory::MemNetwork;
@@ -49,6 +50,8 @@ pub(crate) struct Founded {
     pub(crate) storage: Storage,
     /// Keeps other processes out; `None` in memory.
     pub(crate) directory: Option<DataDir>,
+    /// What is set aside on its disk; `None` where the disk is not watched.
+    pub(crate) reserve: Option<Reserve>,
 }
 
 impl Identity {
@@ -209,8 +212,12 @@ fn open(
     identity: Identity,
     engine: &dyn StorageEngine,
 ) -> Result<Founded, Error> {
+    let reserve = engine.disk().map(|disk| Reserve::new(disk, directory.path()));
+    if let Some(reserve) = &reserve {
+        reserve.make_room_to_start();
+    }
     let storage = engine.open(directory.path(), identity.log_id)?;
-    Ok(Founded { identity, storage, directory: Some(directory) })
+    Ok(Founded { identity, storage, directory: Some(directory), reserve })
 }
 
 /// A replica that is made anew each time it starts.
@@ -218,7 +225,7 @@ fn in_memory(identity: Identity, engine: &dyn StorageEngine) -> Result<Founded, 
     let nowhere = Path::new("");
     engine.create(nowhere, identity.log_id)?;
     let storage = engine.open(nowhere, identity.log_id)?;
-    Ok(Founded { identity, storage, directory: None })
+    Ok(Founded { identity, storage, directory: None, reserve: None })
 }
 
 /// Knocks until a leader lets this newcomer in; `hear` is told why it did not yet, and ends the

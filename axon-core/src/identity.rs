@@ -5,6 +5,7 @@
 //! joining    a newcomer's nonce, from before it first asks for an id until it has one
 //! making     says that log and state are being made; gone once the identity is there
 //! identity   cluster id, node id, name, log id, origin
+//! reserve    bytes set aside on the disk; empty of meaning (see `storage/space.rs`)
 //! ```
 //!
 //! Beside them lie the log and the state, in files of the storage engine's; the log knows the log id.
@@ -17,6 +18,8 @@
 use crate::codec::{self, DecodeError};
 use crate::error::StorageError;
 use crate::storage::StorageEngine;
+use crate::storage::disk;
+use crate::storage::space::RESERVE_NAME;
 use crate::types::{ClusterId, NodeId};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -26,7 +29,8 @@ use std::path::{Path, PathBuf};
 const IDENTITY_MAGIC: [u8; 8] = *b"AXONIDv1";
 const JOINING_MAGIC: [u8; 8] = *b"AXONJOv1";
 /// What may lie in a directory in which no replica was made yet.
-const VACANT: [&str; 5] = ["lock", "joining", "joining.new", "identity.new", "lost+found"];
+const VACANT: [&str; 6] =
+    ["lock", "joining", "joining.new", "identity.new", RESERVE_NAME, "lost+found"];
 
 /// The newest format of both files.
 const FORMAT: u32 = 1;
@@ -129,7 +133,13 @@ impl DataDir {
         }
         let holder = format!("process {}", std::process::id());
         let written = lock.set_len(0).and_then(|()| lock.write_all(holder.as_bytes()));
-        written.map_err(|error| StorageError::io("cannot write", &file, &error))?;
+        match written {
+            // The name is for people; the lock is held, and a full disk is no reason not to start.
+            Err(error) if !disk::is_full(&error) => {
+                return Err(StorageError::io("cannot write", &file, &error));
+            }
+            _ => {}
+        }
         Ok(Self { path: path.to_path_buf(), _lock: lock })
     }
 
@@ -317,6 +327,10 @@ mod tests {
         vacant(dir.path()).unwrap();
         data.write_identity(&identity()).unwrap();
         assert!(!dir.path().join("making").exists());
+
+        let emptied = tempfile::tempdir().unwrap();
+        fs::write(emptied.path().join("reserve"), "").unwrap();
+        vacant(emptied.path()).unwrap();
 
         let foreign = tempfile::tempdir().unwrap();
         fs::write(foreign.path().join("thesis.tex"), "").unwrap();

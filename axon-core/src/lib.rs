@@ -58,6 +58,7 @@ pub mod config;
 pub mod error;
 pub mod events;
 mod founding;
+mod headroom;
 mod identity;
 pub mod machine;
 mod membership;

@@ -148,6 +148,17 @@ where
     }
 }
 
+/// Lets this thread rest, which must be a worker's or [`blocking`]'s. `false`, at once, under
+/// simulation, where every task is on one thread: what is waited for cannot come meanwhile.
+#[must_use]
+pub fn rest(time: Duration) -> bool {
+    let may = !simulation::active();
+    if may {
+        std::thread::sleep(time);
+    }
+    may
+}
+
 /// Runs many replicas on one thread, from one seed. See the module's essay.
 pub mod simulation {
     use super::{Cell, Duration, Future, JoinHandle, SeedableRng, SmallRng};

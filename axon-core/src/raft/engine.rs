@@ -11,6 +11,7 @@ use super::message::{Reply, Request};
 use super::network::Networks;
 use super::peers::{Myself, Peers};
 use super::reads::Reads;
+use super::room::Level;
 use super::state::StateMachine;
 use super::{Raft, TypeConfig, chronicle};
 use crate::command::{Command, Outcome};
@@ -18,7 +19,8 @@ use crate::config::{Config, Promotion};
 use crate::error::{Error, StorageError};
 use crate::events::{EventKind, Events};
 use crate::state::{Checkpointer, State, StateConfig, StateReader};
-use crate::status::RaftState;
+use crate::status::{DiskStatus, RaftState};
+use crate::storage::disk::DiskSpace;
 use crate::storage::{LogMetrics, LogStore, StateStore, Storage};
 use crate::transport::Transport;
 use crate::types::{Limits, LogIndex, Member, NodeId};
@@ -37,6 +39,8 @@ use tokio::time::Instant;
 
 /// Changes of membership that may wait.
 const CHANGES_MAX: usize = 256;
+/// How long the Raft core of a replica that stops may take: longer only when its log waits for space.
+const CORE_STOP_DEADLINE: Duration = Duration::from_secs(3);
 /// How long the checkpoint of a replica that stops may take.
 const LAST_CHECKPOINT_DEADLINE: Duration = Duration::from_secs(10);
 /// How soon a fault of the Raft core is noticed.
@@ -158,7 +162,8 @@ impl Engine {
             .await
             .map_err(|fatal| halted(&fatal))?;
         let (for_route, limits) = (raft.clone(), config.limits);
-        let route = Arc::new(Route { raft: for_route, peers: peers.clone(), clock, limits });
+        let (for_peers, room) = (peers.clone(), Arc::default());
+        let route = Arc::new(Route { raft: for_route, peers: for_peers, clock, limits, room });
         let proposer = Proposer::start(route.clone(), config.inflight_bytes_max);
         let reads = Reads::start(route.clone(), reader.applied());
         let (changes, queue) = mpsc::channel(CHANGES_MAX);
@@ -355,6 +360,13 @@ impl Engine {
         }
     }
 
+    /// What is known of the disk, where it is watched.
+    pub(crate) fn disk_status(&self) -> Option<DiskStatus> {
+        let allowed = self.route.room.now();
+        let low = allowed.is_low();
+        allowed.space.map(|DiskSpace { free, total }| DiskStatus { free, total, low })
+    }
+
     pub(crate) fn log_metrics(&self) -> LogMetrics {
         self.log_store.metrics()
     }
@@ -385,9 +397,12 @@ impl Engine {
     }
 
     /// Stops every task, then makes what is applied durable. In-flight calls are answered.
+    ///
+    /// Without room for a checkpoint none is written: the log has everything anyway.
     pub(crate) async fn stop(&self) -> Result<(), Error> {
-        let _ = self.raft.shutdown().await;
-        let checkpointed = if self.reader.faults().borrow().is_none() {
+        let _ = tokio::time::timeout(CORE_STOP_DEADLINE, self.raft.shutdown()).await;
+        let writable = self.reader.faults().borrow().is_none() && self.checkpointer.has_room();
+        let checkpointed = if writable {
             let checkpoint = self.checkpointer.checkpoint_now();
             // A disk that hangs must not keep the process: the log has everything anyway.
             let in_time = tokio::time::timeout(LAST_CHECKPOINT_DEADLINE, checkpoint).await;
@@ -395,6 +410,7 @@ impl Engine {
         } else {
             Ok(())
         };
+        self.checkpointer.call_off();
         let tasks = std::mem::take(&mut *self.tasks.lock().expect("no holder panics"));
         tasks.iter().for_each(AbortHandle::abort);
         let log = self.log_store.clone();
@@ -441,6 +457,8 @@ fn raft_config(config: &Config) -> openraft::Config {
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         purge_batch_size: 4096,
+        // While apply waits for a checkpoint that the disk has no room for, the core must go on.
+        state_machine_channel_size: Some(65_536),
         install_snapshot_timeout: 120_000,
         ..openraft::Config::default()
     }
@@ -450,7 +468,11 @@ fn raft_config(config: &Config) -> openraft::Config {
 async fn keep_log_short(engine: Arc<Engine>) {
     loop {
         tokio::time::sleep(PURGE_INTERVAL).await;
-        let upto = engine.log.purgeable(engine.config.log_retention_bytes);
+        let mut retention = engine.config.log_retention_bytes;
+        if engine.route.room.now().level >= Level::Scarce {
+            retention = retention.min(engine.config.checkpoint_bytes as u64);
+        }
+        let upto = engine.log.purgeable(retention);
         if upto == 0 {
             continue;
         }

@@ -9,6 +9,7 @@
 
 use super::message::{self, Proposed};
 use super::peers::Peers;
+use super::room::Room;
 use super::{Proposal, Raft, TypeConfig};
 use crate::command::{self, Outcome};
 use crate::error::{Error, ErrorOutcome, TransportError};
@@ -70,6 +71,7 @@ pub(crate) struct Route {
     pub(crate) peers: Arc<Peers>,
     pub(crate) clock: Arc<ClusterClock>,
     pub(crate) limits: Limits,
+    pub(crate) room: Arc<Room>,
 }
 
 impl Proposer {
@@ -246,6 +248,21 @@ impl Route {
     ///
     /// Dropped, the commands may still happen.
     async fn write_here(&self, commands: Vec<Bytes>) -> Vec<Proposed> {
+        if !self.room.now().refuses {
+            return self.write_all_here(commands).await;
+        }
+        let admitted: Vec<bool> =
+            commands.iter().map(|command| self.room.admits(command)).collect();
+        let kept = commands.into_iter().zip(&admitted).filter(|(_, admitted)| **admitted);
+        let kept: Vec<Bytes> = kept.map(|(command, _)| command).collect();
+        let written = if kept.is_empty() { Vec::new() } else { self.write_all_here(kept).await };
+        let mut written = written.into_iter();
+        let mut next = || written.next().unwrap_or(Proposed::Unknown);
+        let answer = |admitted| if admitted { next() } else { Proposed::DiskFull };
+        admitted.into_iter().map(answer).collect()
+    }
+
+    async fn write_all_here(&self, commands: Vec<Bytes>) -> Vec<Proposed> {
         let count = commands.len();
         let stamp_millis = self.clock.now_millis();
         let proposals = commands.into_iter().map(|command| Proposal { stamp_millis, command });
@@ -397,8 +414,10 @@ impl Flight {
         for (mut waiting, answer) in batch.drain(..).zip(answers) {
             match answer {
                 Proposed::Done(outcome) => waiting.answer(Ok(outcome)),
-                Proposed::NotLeader => self.again(waiting),
                 Proposed::Refused(reason) => waiting.answer(Err(Error::Refused { reason })),
+                Proposed::DiskFull if !waiting.attempted => waiting.answer(Err(Error::DiskFull)),
+                // An earlier attempt may have happened: only its session could tell, from the log.
+                Proposed::NotLeader | Proposed::DiskFull => self.again(waiting),
                 Proposed::Unknown => {
                     waiting.attempted = true;
                     self.again(waiting);

@@ -7,6 +7,7 @@
 
 use super::engine::Engine;
 use super::message::{self, Control, Pong, Reply, Request};
+use super::room::Passage;
 use super::{TypeConfig, snapshot};
 use crate::codec;
 use crate::error::{RefusalCode, TransportError};
@@ -100,18 +101,23 @@ async fn serve(engine: &Arc<Engine>, peer: Hello, channel: Channel) -> Result<()
 /// Feeds a peer's stream of appends to the Raft core, and sends the answers back in order.
 async fn follow(engine: &Arc<Engine>, channel: Channel) -> Result<(), TransportError> {
     let Channel { mut sink, stream } = channel;
-    let appends = stream::unfold(stream, |mut stream| async move {
-        let append: AppendEntriesRequest<TypeConfig> = match stream.next().await? {
-            Ok(frame) => match message::decode_append(frame) {
-                Ok(append) => append,
-                Err(reason) => {
-                    tracing::warn!("a malformed append from a peer: {reason}");
-                    return None;
-                }
-            },
-            Err(_) => return None,
-        };
-        Some((append, stream))
+    let room = engine.route.room.clone();
+    let start = (stream, Passage::default());
+    let appends = stream::unfold(start, move |(mut stream, mut passage)| {
+        let room = room.clone();
+        async move {
+            let append: AppendEntriesRequest<TypeConfig> = match stream.next().await? {
+                Ok(frame) => match message::decode_append(frame) {
+                    Ok(append) => append,
+                    Err(reason) => {
+                        tracing::warn!("a malformed append from a peer: {reason}");
+                        return None;
+                    }
+                },
+                Err(_) => return None,
+            };
+            room.passes(&append, &mut passage).await.then_some((append, (stream, passage)))
+        }
     });
     let mut answers = std::pin::pin!(engine.raft.stream_append(appends));
     while let Some(answer) = answers.next().await {
@@ -150,6 +156,7 @@ impl Handler for Doors {
 
 impl Doors {
     async fn heartbeat(&self, append: AppendEntriesRequest<TypeConfig>) -> Reply {
+        self.engine.route.room.hear(&append);
         let mut answers =
             std::pin::pin!(self.engine.raft.stream_append(stream::once(async { append })));
         match answers.next().await {
@@ -185,7 +192,7 @@ impl Doors {
                 version: env!("CARGO_PKG_VERSION").into(),
                 applied_index: engine.reader.applied().borrow().0,
                 promotion: engine.promotion(),
-                disk_low: false,
+                disk_low: engine.route.room.now().is_low(),
                 sync_p99_micros: engine.log_metrics().sync_p99_micros,
             }),
             Request::Join(_)

@@ -121,6 +121,8 @@ pub(crate) enum Proposed {
     Stopped,
     /// Not handed to the log: the leader finds this wrong with it.
     Refused(String),
+    /// Not handed to the log: no majority has space on its disks.
+    DiskFull,
 }
 
 /// A control frame, taken apart.

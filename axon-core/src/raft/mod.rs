@@ -20,6 +20,7 @@ pub(crate) mod message;
 pub(crate) mod network;
 pub(crate) mod peers;
 pub(crate) mod reads;
+pub(crate) mod room;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 #[cfg(test)]

@@ -91,6 +91,10 @@ impl StorageEngine for DiskEngine {
         let state = RedbState::open(self.disk.clone(), directory, self.state_cache_bytes)?;
         Ok(Storage { log: Arc::new(log), state: Arc::new(state) })
     }
+
+    fn disk(&self) -> Option<Arc<dyn Disk>> {
+        Some(self.disk.clone())
+    }
 }
 
 /// Keeps log and state in memory: for tests, and for replicas whose data may die with their process.
@@ -132,5 +136,9 @@ impl StorageEngine for MemoryEngine {
         }
         made.remove(directory);
         Ok(Storage { log: Arc::new(MemLog::new()), state: Arc::new(MemState::new()) })
+    }
+
+    fn disk(&self) -> Option<Arc<dyn Disk>> {
+        None
     }
 }
