@@ -48,6 +48,7 @@
 
 #![deny(missing_docs)]
 
+pub mod backup;
 pub mod cluster;
 pub mod codec;
 pub mod command;
@@ -60,6 +61,7 @@ mod identity;
 pub mod machine;
 mod membership;
 mod raft;
+pub mod recovery;
 pub mod runtime;
 pub mod secret;
 mod session;
