@@ -9,6 +9,7 @@ mod builder;
 
 pub use builder::Builder;
 
+use crate::backup::Backup;
 use crate::command::VOCABULARY;
 use crate::compaction;
 use crate::config::{Config, Origin, Promotion, RuntimeChoice};
@@ -526,6 +527,33 @@ impl Cluster {
         let position =
             self.inner.run(async move { engine.checkpointer.checkpoint_now().await }).await?;
         Ok(position.index)
+    }
+
+    /// Begins a backup: the whole store at one revision, with every write that was acknowledged
+    /// before. Writes go on meanwhile.
+    ///
+    /// # Errors
+    /// As for a linearizable read, and a disk that fails.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// use std::io::Write;
+    ///
+    /// let written = cluster.store().put("greeting", "hello").await?;
+    /// let mut backup = cluster.backup().await?;
+    /// assert!(backup.revision() >= written.revision);
+    /// let mut file = std::fs::File::create(dir.path().join("backup")).expect("a file");
+    /// while let Some(part) = backup.next().await? {
+    ///     file.write_all(&part).expect("space");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn backup(&self) -> Result<Backup, Error> {
+        let engine = self.inner.engine()?;
+        let timeout = self.inner.config.request_timeout;
+        self.inner.run(async move { Backup::begin(&engine, timeout).await }).await
     }
 
     /// Waits until the replica has stopped for good, and returns why: halted by a fault

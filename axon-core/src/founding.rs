@@ -122,13 +122,14 @@ pub(crate) fn check_before_touching(
     if DataDir::holds_replica(path) {
         return Ok(());
     }
+    DataDir::check_vacant(path, engine)?;
     if config.origin == Origin::Resume {
         return Err(mismatch(
             path,
             "it holds no replica: make a cluster with `init`, or name members to join",
         ));
     }
-    Ok(DataDir::check_vacant(path, engine)?)
+    Ok(())
 }
 
 /// The engine that is plugged in, or else the one that `config` asks for.

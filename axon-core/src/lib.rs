@@ -50,6 +50,7 @@
 
 #![deny(missing_docs)]
 
+pub mod backup;
 pub mod cluster;
 pub mod codec;
 pub mod command;
@@ -63,6 +64,7 @@ mod identity;
 pub mod machine;
 mod membership;
 mod raft;
+pub mod recovery;
 pub mod runtime;
 pub mod secret;
 mod session;

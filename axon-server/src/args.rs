@@ -5,8 +5,10 @@
 //! through the same parsers, and whatever is wrong is one line that names the option and what to do.
 //! Nothing here touches anything but the file that `--config` names.
 
+mod offline;
 mod values;
 
+pub use offline::{Recover, Restore};
 pub use values::{Advertise, HostPort, LogFormat, Promotion, Span};
 
 use crate::Options;
@@ -39,6 +41,10 @@ Making a cluster of three, each node on a machine of its own:
 The same command line serves the first start and every restart. `run` never
 makes a cluster, whatever the directory holds.
 
+A backup is `curl -f http://HOST:PORT/v1/snapshot -o FILE`; `restore` makes a
+new cluster of it. When the majority of a cluster is lost for good, `recover`
+makes a new one of what is left: see `axon-server recover --help`.
+
 Neither port asks who is there or encrypts: listen where only those connect
 that may do everything.
 
@@ -57,6 +63,10 @@ pub enum Command {
     Init(Settings),
     /// Run a replica.
     Run(Settings),
+    /// Make a cluster of a backup.
+    Restore(Restore),
+    /// Make a cluster of what is left of one.
+    Recover(Recover),
 }
 
 /// Why there is nothing to do.
@@ -259,6 +269,11 @@ pub fn parse(
 ) -> Result<Command, Refusal> {
     let matches = parser().try_get_matches_from(arguments).map_err(|error| refused(&error))?;
     let (verb, matches) = matches.subcommand().unwrap_or(("run", &matches));
+    match verb {
+        "restore" => return Restore::from(matches, environment).map(Command::Restore),
+        "recover" => return Recover::from(matches, environment).map(Command::Recover),
+        _ => {}
+    }
     let init = verb == "init";
     let flags = layer(matches)?;
     if !init && flags.cluster_id.is_some() {
@@ -310,7 +325,9 @@ fn parser() -> Parser {
         .max_term_width(100)
         .args_conflicts_with_subcommands(true)
         .subcommand(without_id(run))
-        .subcommand(init);
+        .subcommand(init)
+        .subcommand(Restore::parser())
+        .subcommand(Recover::parser());
     without_id(whole)
 }
 

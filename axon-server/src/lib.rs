@@ -20,6 +20,7 @@ mod conditions;
 mod conn;
 pub mod key;
 mod metrics;
+pub mod offline;
 mod openapi;
 mod params;
 pub mod problem;

@@ -18,6 +18,7 @@ pub(crate) mod inbound;
 pub(crate) mod log;
 pub(crate) mod message;
 pub(crate) mod network;
+pub(crate) mod offline;
 pub(crate) mod peers;
 pub(crate) mod reads;
 pub(crate) mod room;

@@ -78,6 +78,8 @@ struct Peer {
     address: String,
     client: Arc<Client>,
     report: Option<Report>,
+    /// Why it will not talk to this replica, as it last said.
+    refusal: Option<String>,
 }
 
 impl Peers {
@@ -135,8 +137,8 @@ impl Peers {
         let secret = self.myself.secret.clone();
         let client = Client::new(self.transport.clone(), address, hello, secret, options);
         let client = Arc::new(client);
-        let peer = Peer { address: address.to_owned(), client: client.clone(), report: None };
-        table.insert(id, peer);
+        let (address, report, refusal) = (address.to_owned(), None, None);
+        table.insert(id, Peer { address, client: client.clone(), report, refusal });
         client
     }
 
@@ -217,6 +219,18 @@ impl Peers {
         match reply {
             Ok(Reply::Pong(pong)) if pong.id == id => {
                 peer.report = Some(Report { heard: runtime::now(), alive: true, pong });
+                peer.refusal = None;
+            }
+            // It answers, and will not have this replica: no retry helps. Said once, not four times
+            // a second.
+            Err(TransportError::Refused { reason, .. }) => {
+                if let Some(report) = &mut peer.report {
+                    report.alive = false;
+                }
+                if peer.refusal.as_ref() != Some(&reason) {
+                    tracing::warn!("id {id} at {address} refuses this replica: {reason}");
+                    peer.refusal = Some(reason);
+                }
             }
             // A timeout alone says nothing before `ALIVE_WITHIN`; a refused connection says it all.
             Err(TransportError::Unreachable { .. } | TransportError::Closed { .. }) => {

@@ -22,6 +22,7 @@ pub mod transfer;
 mod view;
 
 pub use base::Position;
+pub(crate) use base::Summary;
 pub use checkpoint::Checkpointer;
 pub use seal::{Totals, scrub};
 pub use view::{StateReader, View};

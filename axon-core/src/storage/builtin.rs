@@ -21,6 +21,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The directory of the write-ahead log, in a data directory.
 const LOG_NAME: &str = "log";
 
+/// What [`DiskEngine`] keeps in a data directory.
+pub(crate) const FILES: [&str; 3] = [LOG_NAME, STATE_NAME, NEW_STATE_NAME];
+
 /// The default: Axon's write-ahead log, and the state in redb.
 pub struct DiskEngine {
     disk: Arc<dyn Disk>,

@@ -14,6 +14,7 @@ pub mod builtin;
 pub mod disk;
 pub mod memory;
 pub mod redb;
+pub mod scratch;
 pub(crate) mod space;
 pub mod wal;
 

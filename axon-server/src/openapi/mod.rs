@@ -12,7 +12,7 @@
 //! What a running server answers is held against the document by a fuzzer: `make fuzz`.
 
 use crate::problem::{Code, MEDIA_TYPE};
-use crate::routes::{self, cluster, health, kv, v1, watch};
+use crate::routes::{self, cluster, health, kv, snapshot, v1, watch};
 use crate::wire;
 use axum::body::Body;
 use axum::http::Response;
@@ -99,7 +99,7 @@ problems! {
         kv::operations::all_pairs,
         v1::pair::operations::get, v1::pair::operations::put, v1::pair::operations::delete,
         v1::range::operations::list, v1::range::operations::delete,
-        v1::history::answer, v1::txn::answer, watch::watch,
+        v1::history::answer, v1::txn::answer, watch::watch, snapshot::snapshot,
         cluster::status, cluster::members, cluster::promote, cluster::remove, cluster::transfer,
         health::livez, health::readyz, health::metrics, health::version, document,
     ),
