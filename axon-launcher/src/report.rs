@@ -125,7 +125,7 @@ fn millis(time: SystemTime) -> u64 {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::lifecycle::Phase;
+    use crate::lifecycle::{Failures, Phase};
     use crate::probe::Observation;
 
     fn view(name: &str, id: u64, raft_state: &str, term: u64) -> View {
@@ -142,9 +142,10 @@ mod tests {
             version: String::new(),
         };
         View {
-            phase: Phase::Running { failures: 0 },
+            phase: Phase::Running { failures: Failures::default() },
             since: UNIX_EPOCH,
             pid: Some(1),
+            next_start: None,
             observed: Observation::Answers { status: Box::new(status), ready: true },
             last_exit: None,
             trouble: None,
