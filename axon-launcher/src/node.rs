@@ -13,7 +13,7 @@
 use crate::lifecycle::{self, Action, Event, Phase, STOP_GRACE};
 use crate::logs;
 use crate::manifest::{ClusterId, NodeName};
-use crate::probe::{NodeClient, Observation};
+use crate::probe::{NodeClient, Observation, Status};
 use crate::process::{Exit, Launch, Process};
 use futures_util::future::{BoxFuture, FutureExt, pending};
 use std::sync::Arc;
@@ -63,6 +63,8 @@ pub struct LastExit {
     pub at: SystemTime,
     /// The last lines of its log at that moment.
     pub lines: Vec<String>,
+    /// Whether it had been told to stop.
+    pub wanted: bool,
 }
 
 /// A node as its task sees it.
@@ -74,6 +76,10 @@ pub struct View {
     pub since: SystemTime,
     /// Its process id while it runs.
     pub pid: Option<u32>,
+    /// When its process was started, if it runs.
+    pub started: Option<SystemTime>,
+    /// When it starts again by itself, if it does.
+    pub next_start: Option<SystemTime>,
     /// What its process last said.
     pub observed: Observation,
     /// How its last process ended.
@@ -86,6 +92,11 @@ impl View {
     /// Reports whether the node runs and answers.
     pub fn online(&self) -> bool {
         matches!(self.phase, Phase::Running { .. })
+    }
+
+    /// What the node says of itself, if it runs and answers.
+    pub fn status(&self) -> Option<&Status> {
+        self.observed.status().filter(|_| self.online())
     }
 }
 
@@ -120,6 +131,8 @@ impl Node {
             phase: Phase::Stopped,
             since: SystemTime::now(),
             pid: None,
+            started: None,
+            next_start: None,
             observed: Observation::Silent,
             last_exit: None,
             trouble: None,
@@ -250,6 +263,10 @@ impl Task {
         let word_changes = phase.as_str() != before.as_str();
         self.publish.send_modify(|view| {
             view.phase = phase;
+            view.next_start = match action {
+                Action::Wait(time) => Some(SystemTime::now() + time),
+                _ => view.next_start.filter(|_| matches!(phase, Phase::Waiting { .. })),
+            };
             if word_changes {
                 view.since = SystemTime::now();
             }
@@ -304,6 +321,7 @@ impl Task {
     fn watch_process(&mut self, process: Process) {
         self.publish.send_modify(|view| {
             view.pid = Some(process.pid());
+            view.started = Some(process.started());
             view.trouble = None;
         });
         self.process = Some(process);
@@ -377,8 +395,9 @@ impl Task {
         }
         self.publish.send_modify(|view| {
             view.pid = None;
+            view.started = None;
             view.observed = Observation::Silent;
-            view.last_exit = Some(LastExit { exit, at: SystemTime::now(), lines });
+            view.last_exit = Some(LastExit { exit, at: SystemTime::now(), lines, wanted });
             // What is killed from outside says nothing of it: its last line would mislead.
             view.trouble = (!wanted).then(|| match last.filter(|_| exit.code().is_some()) {
                 Some(last) => format!("{exit}: {last}"),
