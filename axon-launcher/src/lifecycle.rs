@@ -297,7 +297,7 @@ pub fn next(phase: Phase, event: Event) -> (Phase, Action) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use Phase::{Crashed, Removed, Running, Starting, Stopped, Stopping, Unhealthy};
 
@@ -305,7 +305,7 @@ mod tests {
     const FAILED: Event = Event::Ended(End::Failed);
 
     /// So many plain failures in a row.
-    const fn failed(row: u32) -> Failures {
+    pub(crate) const fn failed(row: u32) -> Failures {
         Failures { row, own: row, faults: 0 }
     }
 

@@ -17,12 +17,13 @@ use crate::events::NewEvent;
 use crate::lifecycle::{self, Action, End, Event, Phase, STOP_GRACE};
 use crate::logs;
 use crate::manifest::{ClusterId, NodeName};
-use crate::probe::{NodeClient, Observation};
+use crate::probe::{NodeClient, Observation, Status};
 use crate::process::{Exit, Launch, Process};
-use crate::wire::{self, Severity};
+use crate::roster;
+use crate::wire::Severity;
 use futures_util::future::{BoxFuture, FutureExt, pending};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -72,19 +73,6 @@ pub struct LastExit {
     pub wanted: bool,
 }
 
-impl LastExit {
-    /// The same, as it is shown.
-    pub fn shown(&self) -> wire::Exit {
-        let since = self.at.duration_since(UNIX_EPOCH);
-        wire::Exit {
-            code: self.exit.code(),
-            text: self.exit.to_string(),
-            at: since.map_or(0, |since| since.as_millis() as u64),
-            lines: self.lines.clone(),
-        }
-    }
-}
-
 /// A node as its task sees it.
 #[derive(Debug, Clone)]
 pub struct View {
@@ -94,6 +82,8 @@ pub struct View {
     pub since: SystemTime,
     /// Its process id while it runs.
     pub pid: Option<u32>,
+    /// When its process was started, if it runs.
+    pub started: Option<SystemTime>,
     /// When it starts again by itself, if it does.
     pub next_start: Option<SystemTime>,
     /// What its process last said.
@@ -108,6 +98,11 @@ impl View {
     /// Reports whether the node runs and answers.
     pub fn online(&self) -> bool {
         matches!(self.phase, Phase::Running { .. })
+    }
+
+    /// What the node says of itself, if it runs and answers.
+    pub fn status(&self) -> Option<&Status> {
+        self.observed.status().filter(|_| self.online())
     }
 }
 
@@ -145,6 +140,7 @@ impl Node {
             phase: Phase::Stopped,
             since: SystemTime::now(),
             pid: None,
+            started: None,
             next_start: None,
             observed: Observation::Silent,
             last_exit: None,
@@ -343,7 +339,7 @@ impl Task {
             _ => return,
         };
         let exit = view.last_exit.as_ref().filter(|last| !last.wanted && kind == "crashed");
-        let exit = exit.map(LastExit::shown);
+        let exit = exit.map(roster::exit);
         (self.tell)(NewEvent { exit, ..NewEvent::new(severity, kind, text).node(name) });
     }
 
@@ -366,7 +362,7 @@ impl Task {
         (self.tell)(NewEvent::new(Severity::Warning, "disowned", &trouble).node(name));
         (self.process, self.probe, self.timer) = (None, None, None);
         self.publish.send_modify(|view| {
-            view.pid = None;
+            (view.pid, view.started) = (None, None);
             view.observed = Observation::Silent;
             view.trouble = Some(trouble);
         });
@@ -419,6 +415,7 @@ impl Task {
     fn watch_process(&mut self, process: Process) {
         self.publish.send_modify(|view| {
             view.pid = Some(process.pid());
+            view.started = Some(process.started());
             view.trouble = None;
         });
         self.process = Some(process);
@@ -493,6 +490,7 @@ impl Task {
         let end = End::of(exit, last.as_deref());
         self.publish.send_modify(|view| {
             view.pid = None;
+            view.started = None;
             view.observed = Observation::Silent;
             view.last_exit = Some(LastExit { exit, at: SystemTime::now(), lines, wanted });
             // What is killed from outside says nothing of it: its last line would mislead.

@@ -18,6 +18,7 @@ use crate::args::NODES_MAX;
 use crate::directory::{DataDir, DirectoryError};
 use crate::events::EventLog;
 use crate::lifecycle::Phase;
+use crate::live::Live;
 use crate::manifest::{
     ClusterId, Decommission, Desired, Manifest, ManifestError, NodeName, NodeSpec,
 };
@@ -157,6 +158,8 @@ pub(crate) struct Shared {
     pub(crate) events: EventLog,
     /// What takes a while.
     pub(crate) operations: Operations,
+    /// What is remembered of the cluster for whoever watches it.
+    pub(crate) live: Live,
 }
 
 impl Supervisor {
@@ -178,6 +181,7 @@ impl Supervisor {
             closing: AtomicBool::new(false),
             events,
             operations: Operations::default(),
+            live: Live::default(),
         }));
         for spec in &supervisor.manifest().nodes {
             supervisor.supervise(spec);
