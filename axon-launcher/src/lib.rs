@@ -20,6 +20,9 @@
 //! | [`proc`] | what the operating system says of a process |
 //! | [`formation`] | how the cluster is made, once, whatever interrupts it |
 //! | [`supervisor`] | how N processes become and stay one cluster |
+//! | [`quorum`] | what an action does to the quorum, and whether it is carried out; pure |
+//! | [`operations`] | what takes a while: steps, progress, cancelling |
+//! | [`actions`], [`handling`] | what people ask of nodes: decided and begun; carried out |
 //! | [`decommission`] | taking a node out for good |
 //! | [`problem`], [`guard`], [`api`], [`ui`] | HTTP: faults, who may ask, control API, dashboard |
 //!
@@ -28,6 +31,7 @@
 
 #![deny(missing_docs)]
 
+pub mod actions;
 pub mod api;
 pub mod args;
 pub mod decommission;
@@ -35,6 +39,7 @@ pub mod directory;
 pub mod events;
 pub mod formation;
 pub mod guard;
+pub mod handling;
 pub mod health;
 pub mod lifecycle;
 pub mod live;
@@ -46,6 +51,7 @@ pub mod probe;
 pub mod problem;
 pub mod proc;
 pub mod process;
+pub mod quorum;
 pub mod report;
 pub mod roster;
 pub mod supervisor;

@@ -120,7 +120,7 @@ pub struct Node {
     /// Where it is.
     pub place: Arc<Place>,
     /// Held by whoever starts, stops or deletes it, so that these do not cross.
-    pub operation: Arc<Mutex<()>>,
+    pub order: Arc<Mutex<()>>,
     orders: mpsc::Sender<(Order, oneshot::Sender<()>)>,
     view: watch::Receiver<View>,
 }
@@ -161,7 +161,7 @@ impl Node {
         };
         task.adopt();
         tokio::spawn(task.run(inbox));
-        Self { place, operation: Arc::default(), orders, view }
+        Self { place, order: Arc::default(), orders, view }
     }
 
     /// Its name.
