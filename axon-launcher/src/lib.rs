@@ -15,9 +15,14 @@
 //! | [`probe`] | how to ask a node how it is |
 //! | [`lifecycle`] | what follows from what in a process's life; pure |
 //! | [`node`] | one node's task: when things are done |
-//! | [`report`] | the cluster as the launcher sees it; pure |
+//! | [`report`], [`roster`], [`health`] | the cluster as the launcher sees it, for the first API and for `/api/v1`; pure |
+//! | [`live`] | the cluster as it is now, for whoever watches it |
+//! | [`proc`] | what the operating system says of a process |
 //! | [`formation`] | how the cluster is made, once, whatever interrupts it |
 //! | [`supervisor`] | how N processes become and stay one cluster |
+//! | [`quorum`] | what an action does to the quorum, and whether it is carried out; pure |
+//! | [`operations`] | what takes a while: steps, progress, cancelling |
+//! | [`actions`], [`handling`] | what people ask of nodes: decided and begun; carried out |
 //! | [`decommission`] | taking a node out for good |
 //! | [`problem`], [`guard`], [`api`], [`ui`] | HTTP: faults, who may ask, control API, dashboard |
 //!
@@ -26,6 +31,7 @@
 
 #![deny(missing_docs)]
 
+pub mod actions;
 pub mod api;
 pub mod args;
 pub mod decommission;
@@ -33,15 +39,21 @@ pub mod directory;
 pub mod events;
 pub mod formation;
 pub mod guard;
+pub mod handling;
+pub mod health;
 pub mod lifecycle;
+pub mod live;
 pub mod logs;
 pub mod manifest;
 pub mod node;
 pub mod operations;
 pub mod probe;
 pub mod problem;
+pub mod proc;
 pub mod process;
+pub mod quorum;
 pub mod report;
+pub mod roster;
 pub mod supervisor;
 pub mod ui;
 pub mod wire;

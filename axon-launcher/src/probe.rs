@@ -10,7 +10,7 @@ use hyper::{Method, Request, StatusCode, header};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -56,7 +56,9 @@ impl Answer {
 }
 
 /// What `GET /v1/status` says, as far as the launcher needs it.
-#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+///
+/// What an older node does not say is `None`.
+#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
 pub struct Status {
     /// The cluster it belongs to.
     pub cluster_id: String,
@@ -81,6 +83,94 @@ pub struct Status {
     /// The version it runs.
     #[serde(default)]
     pub version: String,
+    /// Whom it takes for the leader.
+    #[serde(default)]
+    pub leader: Option<LeaderSeen>,
+    /// Whom it last voted for.
+    #[serde(default)]
+    pub vote: Option<u64>,
+    /// The last entry of its log.
+    #[serde(default)]
+    pub last_log_index: Option<u64>,
+    /// The last entry that it knows to be committed.
+    #[serde(default)]
+    pub committed_index: Option<u64>,
+    /// The last entry in its checkpoint.
+    #[serde(default)]
+    pub checkpoint_index: Option<u64>,
+    /// Entries up to here are gone from its log.
+    #[serde(default)]
+    pub purged_index: Option<u64>,
+    /// How long ago a quorum answered it, if it leads.
+    #[serde(default)]
+    pub quorum_ack_age_ms: Option<u64>,
+    /// The 99th percentile of its log's latest syncs.
+    #[serde(default)]
+    pub sync_p99_ms: Option<f64>,
+    /// Whether a change of membership is half done.
+    #[serde(default)]
+    pub joint: Option<bool>,
+    /// How many voters it hears, and how many a decision needs.
+    #[serde(default)]
+    pub quorum: Option<Quorum>,
+    /// How it sees the other members.
+    #[serde(default)]
+    pub peers: Option<Vec<Peer>>,
+    /// The disk that its directory is on.
+    #[serde(default)]
+    pub disk: Option<Disk>,
+}
+
+impl Status {
+    /// What it says of another member.
+    pub fn peer(&self, id: u64) -> Option<&Peer> {
+        self.peers.iter().flatten().find(|peer| peer.id == id)
+    }
+}
+
+/// Whom a node takes for the leader.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct LeaderSeen {
+    /// Its id.
+    pub id: u64,
+}
+
+/// A quorum, as a node sees it.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+pub struct Quorum {
+    /// Voters that it hears, itself among them.
+    pub alive: usize,
+    /// How many a decision needs.
+    pub needed: usize,
+    /// Whether it can decide nothing.
+    pub lost: bool,
+}
+
+/// A member, as another one sees it.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+pub struct Peer {
+    /// Its id.
+    pub id: u64,
+    /// How far its log agrees with the leader's; only a leader knows.
+    #[serde(default)]
+    pub matched: Option<u64>,
+    /// Entries it is behind; only a leader knows.
+    #[serde(default)]
+    pub lag: Option<u64>,
+    /// Whether it was heard of lately.
+    #[serde(default)]
+    pub alive: Option<bool>,
+}
+
+/// The disk that a node's directory is on.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+pub struct Disk {
+    /// Its free bytes.
+    #[serde(default)]
+    pub free: Option<u64>,
+    /// Whether that is too little for writes.
+    #[serde(default)]
+    pub low: Option<bool>,
 }
 
 /// A member, as `GET /v1/members` says, as far as the launcher needs it.
@@ -93,7 +183,7 @@ pub struct Member {
 }
 
 /// How a node looked when it was last asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Observation {
     /// It answers as itself.
     Answers {
@@ -101,6 +191,8 @@ pub enum Observation {
         status: Box<Status>,
         /// Whether it can serve.
         ready: bool,
+        /// How long it took to answer.
+        rtt: Duration,
     },
     /// It answers, and cannot say who it is yet.
     Joining,
@@ -115,6 +207,14 @@ impl Observation {
     pub fn status(&self) -> Option<&Status> {
         match self {
             Self::Answers { status, .. } => Some(status),
+            _ => None,
+        }
+    }
+
+    /// How long the node took to answer, if it answers as itself.
+    pub fn rtt(&self) -> Option<Duration> {
+        match self {
+            Self::Answers { rtt, .. } => Some(*rtt),
             _ => None,
         }
     }
@@ -180,7 +280,9 @@ impl NodeClient {
     /// Asks the node at `port` how it is.
     pub async fn observe(&self, port: u16, name: &NodeName, cluster: &ClusterId) -> Observation {
         let get = |path| self.send(Method::GET, port, path, Bytes::new(), PROBE_TIMEOUT);
-        let (status, ready) = futures_util::future::join(get("/v1/status"), get("/readyz")).await;
+        let asked = Instant::now();
+        let status = async { (get("/v1/status").await, asked.elapsed()) };
+        let ((status, rtt), ready) = futures_util::future::join(status, get("/readyz")).await;
         let Ok(answer) = status else { return Observation::Silent };
         if answer.status != StatusCode::OK {
             // A server that is not in its cluster yet knows no status; `/livez` tells it from
@@ -201,7 +303,7 @@ impl NodeClient {
             return Observation::Foreign(format!("a node of cluster {}", status.cluster_id));
         }
         let ready = ready.is_ok_and(|answer| answer.status.is_success());
-        Observation::Answers { status: Box::new(status), ready }
+        Observation::Answers { status: Box::new(status), ready, rtt }
     }
 
     /// Asks the node at `port` who the members are.

@@ -17,7 +17,7 @@
 //!
 //! Adoption needs Linux; elsewhere a left-over process is reported by the port that it holds.
 
-use crate::logs;
+use crate::{logs, proc};
 use rustix::process::Signal;
 use std::ffi::OsString;
 use std::fmt;
@@ -25,7 +25,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::process::{Child, Command};
 
 /// How often an adopted process is looked at.
@@ -71,6 +71,9 @@ impl Exit {
     /// `axon-server` was removed from its cluster: starting it again is of no use.
     pub const REMOVED: Self = Self::Code(4);
 
+    /// `axon-server` halted by a fault, often of its disk.
+    pub const FAULT: Self = Self::Code(3);
+
     /// The exit code, if there was one.
     pub const fn code(self) -> Option<i32> {
         match self {
@@ -107,6 +110,7 @@ impl fmt::Display for Exit {
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
+    started: SystemTime,
     kind: Kind,
 }
 
@@ -124,7 +128,7 @@ impl Process {
         let child =
             launch.command().stdout(log.try_clone()?).stderr(log).kill_on_drop(false).spawn()?;
         let pid = child.id().expect("a child that was never waited for has an id");
-        Ok(Self { pid, kind: Kind::Child(child) })
+        Ok(Self { pid, started: SystemTime::now(), kind: Kind::Child(child) })
     }
 
     /// Finds a running process that holds the argument pair `flag value` on its command line.
@@ -147,7 +151,8 @@ impl Process {
             if !holds_argument(pid, flag, value) {
                 continue;
             }
-            return Some(Self { pid, kind: Kind::Adopted(fd) });
+            let started = proc::started(pid).unwrap_or_else(SystemTime::now);
+            return Some(Self { pid, started, kind: Kind::Adopted(fd) });
         }
         None
     }
@@ -158,9 +163,19 @@ impl Process {
         None
     }
 
+    /// Reports whether it was started by an earlier launcher.
+    pub fn is_adopted(&self) -> bool {
+        !matches!(self.kind, Kind::Child(_))
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// When it was started; for an adopted one, as far as the system tells.
+    pub fn started(&self) -> SystemTime {
+        self.started
     }
 
     /// Waits for it to end. Cancel safe; not to be called again once it has returned.

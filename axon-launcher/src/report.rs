@@ -65,18 +65,34 @@ pub struct ExitReport {
     pub lines: Vec<String>,
 }
 
+/// Whose word counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Words<'a> {
+    /// The leader's, if there is one.
+    pub leader: Option<&'a Status>,
+    /// The best informed node's, if any answers.
+    pub informed: Option<&'a Status>,
+}
+
+impl<'a> Words<'a> {
+    /// Picks them from what the nodes say.
+    pub fn of(views: &'a BTreeMap<String, View>) -> Self {
+        let statuses = || views.values().filter_map(View::status);
+        // Two may say that they lead: the one of the older term has not heard yet that it does not.
+        let leader = statuses().filter(|s| s.raft_state == "leader").max_by_key(|s| s.term);
+        let informed = leader.or_else(|| statuses().max_by_key(|s| (s.term, s.applied_index)));
+        Self { leader, informed }
+    }
+}
+
 /// Brings together what is known.
 pub fn report(manifest: &Manifest, views: &BTreeMap<String, View>) -> BTreeMap<String, NodeReport> {
-    let online = || views.values().filter(|view| view.online());
-    let statuses = || online().filter_map(|view| view.observed.status());
-    // Two may say that they lead: the one of the older term has not heard yet that it does not.
-    let leader = statuses().filter(|s| s.raft_state == "leader").max_by_key(|s| s.term);
-    let informed = leader.or_else(|| statuses().max_by_key(|s| (s.term, s.applied_index)));
+    let Words { leader, informed } = Words::of(views);
     let mut reports = BTreeMap::new();
     for spec in &manifest.nodes {
         let name = spec.name.to_string();
         let Some(view) = views.get(&name) else { continue };
-        let status = view.observed.status().filter(|_| view.online());
+        let status = view.status();
         let node_id = status.map(|s| s.node_id).filter(|id| *id != 0).or(spec.node_id);
         let report = NodeReport {
             id: name.clone(),
@@ -109,7 +125,8 @@ pub fn report(manifest: &Manifest, views: &BTreeMap<String, View>) -> BTreeMap<S
     reports
 }
 
-fn membership(informed: &Status, node_id: Option<u64>) -> &'static str {
+/// What a node is to the cluster, by the words of the best informed one.
+pub(crate) fn membership(informed: &Status, node_id: Option<u64>) -> &'static str {
     match node_id {
         Some(id) if informed.voters.contains(&id) => "voter",
         Some(id) if informed.learners.contains(&id) => "learner",
@@ -117,18 +134,21 @@ fn membership(informed: &Status, node_id: Option<u64>) -> &'static str {
     }
 }
 
-fn millis(time: SystemTime) -> u64 {
+/// Milliseconds since 1970.
+pub(crate) fn millis(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::lifecycle::Phase;
+    use crate::lifecycle::{Failures, Phase};
     use crate::probe::Observation;
+    use std::time::Duration;
 
-    fn view(name: &str, id: u64, raft_state: &str, term: u64) -> View {
+    /// A node that runs and answers, in a cluster of voters 1 and 2 and a learner 3.
+    pub(crate) fn view(name: &str, id: u64, raft_state: &str, term: u64) -> View {
         let status = Status {
             cluster_id: String::new(),
             node_id: id,
@@ -139,13 +159,19 @@ mod tests {
             applied_index: 9,
             voters: vec![1, 2],
             learners: vec![3],
-            version: String::new(),
+            ..Status::default()
         };
         View {
-            phase: Phase::Running { failures: 0 },
+            phase: Phase::Running { failures: Failures::default() },
             since: UNIX_EPOCH,
             pid: Some(1),
-            observed: Observation::Answers { status: Box::new(status), ready: true },
+            started: None,
+            next_start: None,
+            observed: Observation::Answers {
+                status: Box::new(status),
+                ready: true,
+                rtt: Duration::ZERO,
+            },
             last_exit: None,
             trouble: None,
         }
