@@ -11,7 +11,7 @@
 //! * when the task ends (its [`Node`] is dropped), the process goes on.
 
 use crate::lifecycle::{self, Action, Event, Phase, STOP_GRACE};
-use crate::logs;
+use crate::logs::{self, follow::Log};
 use crate::manifest::{ClusterId, NodeName};
 use crate::probe::{NodeClient, Observation, Status};
 use crate::process::{Exit, Launch, Process};
@@ -115,6 +115,8 @@ pub struct Node {
     pub place: Arc<Place>,
     /// Held by whoever starts, stops or deletes it, so that these do not cross.
     pub operation: Arc<Mutex<()>>,
+    /// What it writes.
+    pub log: Arc<Log>,
     orders: mpsc::Sender<(Order, oneshot::Sender<()>)>,
     view: watch::Receiver<View>,
 }
@@ -126,6 +128,7 @@ impl Node {
     /// Supervises a node; nothing is started yet, but a process that is left over is taken over.
     pub fn supervise(place: Place, plan: Plan, client: NodeClient) -> Self {
         let place = Arc::new(place);
+        let log = Arc::new(Log::new(place.log.clone()));
         let (orders, inbox) = mpsc::channel(16);
         let (publish, view) = watch::channel(View {
             phase: Phase::Stopped,
@@ -139,6 +142,7 @@ impl Node {
         });
         let mut task = Task {
             place: Arc::clone(&place),
+            log: Arc::clone(&log),
             plan,
             client,
             publish,
@@ -151,7 +155,7 @@ impl Node {
         };
         task.adopt();
         tokio::spawn(task.run(inbox));
-        Self { place, operation: Arc::default(), orders, view }
+        Self { place, operation: Arc::default(), log, orders, view }
     }
 
     /// Its name.
@@ -207,6 +211,7 @@ impl Node {
 
 struct Task {
     place: Arc<Place>,
+    log: Arc<Log>,
     plan: Plan,
     client: NodeClient,
     publish: watch::Sender<View>,
@@ -246,7 +251,7 @@ impl Task {
                     self.step(Event::TimeUp);
                 }
                 _ = rotate.tick() => {
-                    if let Err(error) = logs::rotate(&self.place.log, logs::FILE_BYTES_MAX) {
+                    if let Err(error) = self.log.rotate(logs::FILE_BYTES_MAX) {
                         tracing::warn!(node = %self.place.name, %error, "cannot rotate the log");
                     }
                 }

@@ -191,6 +191,7 @@ impl Supervisor {
 
     /// Makes the cluster if it is not made yet, and starts what should run.
     pub async fn launch(&self) -> Result<(), StartError> {
+        crate::live::start(self);
         if self.manifest().formed {
             self.start_desired().await;
         } else {

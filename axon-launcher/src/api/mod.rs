@@ -4,6 +4,11 @@
 //! is only ever looked up among the names in the manifest.
 
 mod control;
+mod events;
+mod logs;
+mod proxy;
+mod sse;
+mod stream;
 
 use crate::guard::guard;
 use crate::problem::Problem;
@@ -22,6 +27,10 @@ const BODY_BYTES_MAX: usize = 4 << 10;
 pub fn router(supervisor: Supervisor, ui: Ui) -> Router {
     Router::new()
         .merge(control::routes())
+        .merge(events::routes())
+        .merge(logs::routes())
+        .merge(proxy::routes())
+        .merge(stream::routes())
         .route("/api", any(unknown))
         .route("/api/{*rest}", any(unknown))
         .method_not_allowed_fallback(wrong_method)
