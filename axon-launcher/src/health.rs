@@ -106,7 +106,7 @@ impl Roll {
             let phase = view(spec).map(|view| view.phase);
             spec.desired == Desired::Running
                 && spec.decommission.is_none()
-                && matches!(phase, Some(Phase::Waiting { .. } | Phase::Silent { .. }))
+                && matches!(phase, Some(Phase::Crashed { .. } | Phase::Unhealthy { .. }))
         };
         let missing = manifest.nodes.iter().filter(gone).map(|spec| spec.name.to_string());
         roll.missing = missing.filter(|name| !roll.voters.contains(name)).collect();
@@ -168,10 +168,11 @@ fn sentence(health: Health, roll: &Roll) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::lifecycle::tests::failed;
     use crate::probe::{Observation, Peer, Quorum};
     use crate::report::tests::view;
 
-    const UP: Phase = Phase::Running { failures: 0 };
+    const UP: Phase = Phase::Running { failures: failed(0) };
 
     /// `voters` nodes that vote and `learners` that do not; the first `up` of them answer, and the
     /// first leads if `leads`.
@@ -192,7 +193,11 @@ mod tests {
                 status.voters = (1..=voters).collect();
                 status.learners = (voters + 1..=count).collect();
             });
-            view.phase = if id as usize > up { Phase::Waiting { failures: 1 } } else { UP };
+            view.phase = if id as usize > up {
+                Phase::Crashed { failures: failed(1), again: true }
+            } else {
+                UP
+            };
             views.insert(node.name.to_string(), view);
         }
         (manifest, views)

@@ -8,13 +8,19 @@
 //! * at most one process runs for a node, since only this task starts one, and only after it has
 //!   looked for one that an earlier launcher left;
 //! * the view is never older than the last transition, so a stopped node is never shown as running;
+//! * a process that an earlier launcher left is signalled only if nobody else answers where it
+//!   should: it is asked once more right before;
+//! * each transition that people should know of is told as an event, here and nowhere else;
 //! * when the task ends (its [`Node`] is dropped), the process goes on.
 
-use crate::lifecycle::{self, Action, Event, Phase, STOP_GRACE};
+use crate::events::NewEvent;
+use crate::lifecycle::{self, Action, End, Event, Phase, STOP_GRACE};
 use crate::logs::{self, follow::Log};
 use crate::manifest::{ClusterId, NodeName};
 use crate::probe::{NodeClient, Observation, Status};
 use crate::process::{Exit, Launch, Process};
+use crate::roster;
+use crate::wire::Severity;
 use futures_util::future::{BoxFuture, FutureExt, pending};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -124,9 +130,12 @@ pub struct Node {
 /// Makes the directory if needed and says how to start the node now.
 pub type Plan = Box<dyn Fn() -> Result<Launch, String> + Send + Sync>;
 
+/// Notes what happened.
+pub type Tell = Box<dyn Fn(NewEvent) + Send + Sync>;
+
 impl Node {
     /// Supervises a node; nothing is started yet, but a process that is left over is taken over.
-    pub fn supervise(place: Place, plan: Plan, client: NodeClient) -> Self {
+    pub fn supervise(place: Place, plan: Plan, client: NodeClient, tell: Tell) -> Self {
         let place = Arc::new(place);
         let log = Arc::new(Log::new(place.log.clone()));
         let (orders, inbox) = mpsc::channel(16);
@@ -145,6 +154,7 @@ impl Node {
             log: Arc::clone(&log),
             plan,
             client,
+            tell,
             publish,
             process: None,
             probe: None,
@@ -214,6 +224,7 @@ struct Task {
     log: Arc<Log>,
     plan: Plan,
     client: NodeClient,
+    tell: Tell,
     publish: watch::Sender<View>,
     process: Option<Process>,
     probe: Option<BoxFuture<'static, Observation>>,
@@ -231,6 +242,9 @@ impl Task {
             tokio::select! {
                 order = inbox.recv() => {
                     let Some((order, done)) = order else { return };
+                    if !matches!(order, Order::Start) {
+                        self.make_sure().await;
+                    }
                     match order {
                         Order::Start if self.closed => {}
                         Order::Start => self.step(Event::Start),
@@ -268,14 +282,26 @@ impl Task {
         let word_changes = phase.as_str() != before.as_str();
         self.publish.send_modify(|view| {
             view.phase = phase;
-            view.next_start = match action {
-                Action::Wait(time) => Some(SystemTime::now() + time),
-                _ => view.next_start.filter(|_| matches!(phase, Phase::Waiting { .. })),
+            view.next_start = match (phase, action) {
+                (Phase::Crashed { .. }, Action::Wait(time)) => Some(SystemTime::now() + time),
+                _ => view.next_start.filter(|_| !word_changes),
             };
+            if let Phase::Crashed { failures, again: false } = phase
+                && word_changes
+            {
+                let reason = view.trouble.take().unwrap_or_else(|| "it ended".to_owned());
+                let times = failures.row;
+                view.trouble = Some(format!(
+                    "{reason}. It has failed {times} times in a row and stays down until it is started"
+                ));
+            }
             if word_changes {
                 view.since = SystemTime::now();
             }
         });
+        if word_changes {
+            self.announce(before, phase);
+        }
         match action {
             Action::None => {}
             Action::Wait(time) => self.timer = Some(Instant::now() + time),
@@ -291,9 +317,69 @@ impl Task {
         }
     }
 
+    /// Tells of a transition that people should know of.
+    fn announce(&self, before: Phase, phase: Phase) {
+        let view = self.publish.borrow();
+        let name = &self.place.name;
+        let trouble = view.trouble.as_deref().unwrap_or("it ended by itself");
+        let (severity, kind, text) = match (before, phase) {
+            (Phase::Stopping { .. }, Phase::Stopped | Phase::Starting { .. }) => {
+                (Severity::Info, "stopped", format!("{name} has stopped"))
+            }
+            (_, Phase::Unhealthy { .. }) => {
+                (Severity::Warning, "unhealthy", format!("{name} runs and does not answer"))
+            }
+            (Phase::Unhealthy { .. }, Phase::Running { .. }) => {
+                (Severity::Info, "answers_again", format!("{name} answers again"))
+            }
+            (_, Phase::Crashed { again, .. }) => {
+                let severity = if again { Severity::Warning } else { Severity::Error };
+                (severity, "crashed", format!("{name}: {trouble}"))
+            }
+            (_, Phase::Removed) => (
+                Severity::Warning,
+                "removed",
+                format!("{name} has ended: its cluster has removed it, for good"),
+            ),
+            _ => return,
+        };
+        let exit = view.last_exit.as_ref().filter(|last| !last.wanted && kind == "crashed");
+        let exit = exit.map(roster::exit);
+        (self.tell)(NewEvent { exit, ..NewEvent::new(severity, kind, text).node(name) });
+    }
+
+    /// Lets go of a process that was adopted and turns out to be another's: what answers at the
+    /// node's address is somebody else.
+    async fn make_sure(&mut self) {
+        let Some(pid) = self.process.as_ref().filter(|found| found.is_adopted()).map(Process::pid)
+        else {
+            return;
+        };
+        let Place { name, cluster, api_port, .. } = &*self.place;
+        let Observation::Foreign(what) = self.client.observe(*api_port, name, cluster).await else {
+            return;
+        };
+        let trouble = format!(
+            "process {pid} has the directory of {name} on its command line, but port {api_port} is \
+             answered by {what}; it was left alone. Look at that process, and end it by hand if it is {name}"
+        );
+        tracing::warn!(node = %name, "{trouble}");
+        (self.tell)(NewEvent::new(Severity::Warning, "disowned", &trouble).node(name));
+        (self.process, self.probe, self.timer) = (None, None, None);
+        self.publish.send_modify(|view| {
+            (view.pid, view.started) = (None, None);
+            view.observed = Observation::Silent;
+            view.trouble = Some(trouble);
+        });
+        self.step(Event::Disowned);
+    }
+
     fn adopt(&mut self) -> bool {
         let Some(process) = Process::adopt("--data-dir", &self.place.replica) else { return false };
-        tracing::info!(node = %self.place.name, pid = process.pid(), "taken over from an earlier launcher");
+        let (name, pid) = (&self.place.name, process.pid());
+        tracing::info!(node = %name, pid, "taken over from an earlier launcher");
+        let text = format!("{name} was taken over from an earlier launcher (process {pid})");
+        (self.tell)(NewEvent::new(Severity::Info, "adopted", text).node(name));
         self.step(Event::Adopted);
         self.watch_process(process);
         true
@@ -312,13 +398,21 @@ impl Task {
             });
         match started {
             Ok(process) => {
-                tracing::info!(node = %self.place.name, pid = process.pid(), port = self.place.api_port, "started");
+                let (name, pid) = (&self.place.name, process.pid());
+                tracing::info!(node = %name, pid, port = self.place.api_port, "started");
+                let text = format!("{name} was started (process {pid})");
+                (self.tell)(NewEvent::new(Severity::Info, "started", text).node(name));
                 self.watch_process(process);
             }
             Err(trouble) => {
                 tracing::error!(node = %self.place.name, "{trouble}");
-                self.publish.send_modify(|view| view.trouble = Some(trouble));
-                self.step(Event::SpawnFailed);
+                let end = End::of_start(&trouble);
+                self.publish.send_modify(|view| {
+                    view.trouble = Some(trouble);
+                    // The story of an earlier process does not explain why this one was not started.
+                    view.last_exit = None;
+                });
+                self.step(Event::Ended(end));
             }
         }
     }
@@ -398,6 +492,7 @@ impl Task {
         } else {
             tracing::warn!(node = %self.place.name, last_line = last.as_deref(), "{exit}");
         }
+        let end = End::of(exit, last.as_deref());
         self.publish.send_modify(|view| {
             view.pid = None;
             view.started = None;
@@ -409,7 +504,7 @@ impl Task {
                 None => exit.to_string(),
             });
         });
-        self.step(Event::Exited(exit));
+        self.step(Event::Ended(end));
     }
 }
 

@@ -71,6 +71,9 @@ impl Exit {
     /// `axon-server` was removed from its cluster: starting it again is of no use.
     pub const REMOVED: Self = Self::Code(4);
 
+    /// `axon-server` halted by a fault, often of its disk.
+    pub const FAULT: Self = Self::Code(3);
+
     /// The exit code, if there was one.
     pub const fn code(self) -> Option<i32> {
         match self {
@@ -158,6 +161,11 @@ impl Process {
     #[cfg(not(target_os = "linux"))]
     pub fn adopt(_flag: &str, _value: &std::path::Path) -> Option<Self> {
         None
+    }
+
+    /// Reports whether it was started by an earlier launcher.
+    pub fn is_adopted(&self) -> bool {
+        !matches!(self.kind, Kind::Child(_))
     }
 
     /// Its process id.

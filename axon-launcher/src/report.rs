@@ -143,7 +143,7 @@ pub(crate) fn millis(time: SystemTime) -> u64 {
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::lifecycle::Phase;
+    use crate::lifecycle::{Failures, Phase};
     use crate::probe::Observation;
     use std::time::Duration;
 
@@ -162,7 +162,7 @@ pub(crate) mod tests {
             ..Status::default()
         };
         View {
-            phase: Phase::Running { failures: 0 },
+            phase: Phase::Running { failures: Failures::default() },
             since: UNIX_EPOCH,
             pid: Some(1),
             started: None,

@@ -65,7 +65,7 @@ fn node(spec: &NodeSpec, view: &View, words: Words<'_>, usage: Usage) -> Node {
         desired_running: spec.desired == Desired::Running,
         trouble: view.trouble.clone(),
         exit: view.last_exit.as_ref().filter(|last| !last.wanted).map(exit),
-        failures: failures(view.phase),
+        failures: view.phase.failures(),
         next_start: view.next_start.map(millis),
         pid: view.pid,
         started: view.started.map(millis),
@@ -108,9 +108,9 @@ fn state(spec: &NodeSpec, view: &View, words: Words<'_>) -> State {
         _ if spec.decommission.is_some() => State::Decommissioning,
         Phase::Stopped => State::Stopped,
         Phase::Starting { .. } => State::Starting,
-        Phase::Silent { .. } => State::Unhealthy,
+        Phase::Unhealthy { .. } => State::Unhealthy,
         Phase::Stopping { .. } => State::Stopping,
-        Phase::Waiting { .. } => State::Crashed,
+        Phase::Crashed { .. } => State::Crashed,
         Phase::Running { .. } => match &view.observed {
             // It knocks at its cluster.
             Observation::Joining => State::Starting,
@@ -118,16 +118,6 @@ fn state(spec: &NodeSpec, view: &View, words: Words<'_>) -> State {
             Observation::Answers { ready: false, .. } if words.leader.is_some() => State::Unhealthy,
             _ => State::Running,
         },
-    }
-}
-
-fn failures(phase: Phase) -> u32 {
-    match phase {
-        Phase::Starting { failures }
-        | Phase::Running { failures }
-        | Phase::Silent { failures }
-        | Phase::Waiting { failures } => failures,
-        Phase::Stopped | Phase::Stopping { .. } | Phase::Removed => 0,
     }
 }
 
@@ -148,6 +138,7 @@ fn milliseconds(time: Duration) -> f64 {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::lifecycle::tests::failed;
     use crate::manifest::Decommission;
     use crate::process;
     use crate::report::tests::view;
@@ -223,7 +214,7 @@ mod tests {
     #[test]
     fn a_node_that_is_down_says_nothing_any_more() {
         let mut down = saying("node2", 2, "follower", &json!({"last_log_index": 40, "vote": 1}));
-        down.phase = Phase::Waiting { failures: 3 };
+        down.phase = Phase::Crashed { failures: failed(3), again: true };
         (down.pid, down.next_start) = (None, Some(UNIX_EPOCH + Duration::from_secs(1)));
         let lines = vec!["out of luck".to_owned()];
         let exit = process::Exit::Code(3);
@@ -264,10 +255,10 @@ mod tests {
         assert_eq!(state(spec, &view, with), State::Starting);
         for (phase, wanted) in [
             (Phase::Stopped, State::Stopped),
-            (Phase::Starting { failures: 1 }, State::Starting),
-            (Phase::Silent { failures: 0 }, State::Unhealthy),
+            (Phase::Starting { failures: failed(1) }, State::Starting),
+            (Phase::Unhealthy { failures: failed(0) }, State::Unhealthy),
             (Phase::Stopping { again: true }, State::Stopping),
-            (Phase::Waiting { failures: 1 }, State::Crashed),
+            (Phase::Crashed { failures: failed(1), again: true }, State::Crashed),
             (Phase::Removed, State::Removed),
         ] {
             view.phase = phase;

@@ -376,13 +376,13 @@ impl Supervisor {
     /// Waits until it is plain whether the node starts; one that still knocks has started.
     async fn await_start(&self, node: &Node) -> Result<(), ControlError> {
         let plain = |view: &View| {
-            matches!(view.phase, Phase::Running { .. } | Phase::Waiting { .. } | Phase::Removed)
+            matches!(view.phase, Phase::Running { .. } | Phase::Crashed { .. } | Phase::Removed)
         };
         node.until(START_WAIT, plain).await;
         let name = node.name().clone();
         let view = node.view();
         match view.phase {
-            Phase::Waiting { .. } => {
+            Phase::Crashed { .. } => {
                 let reason = view.trouble.unwrap_or_else(|| "it ended at once".to_owned());
                 Err(ControlError::StartFailed { name, reason })
             }
@@ -402,7 +402,15 @@ impl Supervisor {
             replica: self.0.data.replica(&spec.name),
             log: self.0.data.log(&spec.name),
         };
-        let node = Node::supervise(place, self.plan(spec), self.0.client.clone());
+        let shared = Arc::downgrade(&self.0);
+        let tell = move |event| {
+            // Weak: a node's task must not keep alive what owns it.
+            if let Some(shared) = shared.upgrade() {
+                shared.events.record(event);
+            }
+        };
+        let client = self.0.client.clone();
+        let node = Node::supervise(place, self.plan(spec), client, Box::new(tell));
         let mut nodes = self.0.nodes.write().unwrap_or_else(PoisonError::into_inner);
         nodes.insert(spec.name.to_string(), node.clone());
         node
