@@ -16,7 +16,8 @@
 //! | [`lifecycle`] | what follows from what in a process's life; pure |
 //! | [`node`] | one node's task: when things are done |
 //! | [`report`], [`roster`], [`health`] | the cluster as the launcher sees it, for the first API and for `/api/v1`; pure |
-//! | [`live`] | the cluster as it is now, for whoever watches it |
+//! | [`events`], [`gather`] | what happened, kept; the nodes' own events among it, each thing once |
+//! | [`live`], [`samples`] | the cluster as it is now, for whoever watches it; what each node did in the last second |
 //! | [`proc`] | what the operating system says of a process |
 //! | [`formation`] | how the cluster is made, once, whatever interrupts it |
 //! | [`supervisor`] | how N processes become and stay one cluster |
@@ -24,6 +25,7 @@
 //! | [`operations`] | what takes a while: steps, progress, cancelling |
 //! | [`actions`], [`handling`] | what people ask of nodes: decided and begun; carried out |
 //! | [`decommission`] | taking a node out for good |
+//! | [`proxy`] | which node answers for the cluster |
 //! | [`problem`], [`guard`], [`api`], [`ui`] | HTTP: faults, who may ask, control API, dashboard |
 //!
 //! The launcher holds no data and takes no part in consensus. If it is killed, the cluster goes
@@ -38,6 +40,7 @@ pub mod decommission;
 pub mod directory;
 pub mod events;
 pub mod formation;
+pub mod gather;
 pub mod guard;
 pub mod handling;
 pub mod health;
@@ -51,9 +54,11 @@ pub mod probe;
 pub mod problem;
 pub mod proc;
 pub mod process;
+pub mod proxy;
 pub mod quorum;
 pub mod report;
 pub mod roster;
+pub mod samples;
 pub mod supervisor;
 pub mod ui;
 pub mod wire;
@@ -108,11 +113,13 @@ pub async fn run(args: Args) -> Result<ExitCode, String> {
     say(&format!("{told}: stopping all nodes; once more kills them"));
     let code = tokio::select! {
         () = supervisor.shutdown() => {
+            supervisor.farewell().await;
             say("stopped");
             ExitCode::SUCCESS
         }
         _ = signals.next() => {
             supervisor.kill().await;
+            supervisor.farewell().await;
             say("killed");
             ExitCode::from(KILLED)
         }

@@ -212,6 +212,7 @@ impl Supervisor {
     pub async fn launch(&self) -> Result<(), StartError> {
         let ended = self.end_left_over_roll().await;
         ended.map_err(|error| StartError::Inconsistent(error.to_string()))?;
+        crate::live::start(self);
         if self.manifest().formed {
             self.start_desired().await;
         } else {

@@ -4,8 +4,13 @@
 //! is only ever looked up among the names in the manifest.
 
 mod control;
+mod events;
+mod logs;
 mod nodes;
 mod operations;
+mod proxy;
+mod sse;
+mod stream;
 
 use crate::guard::guard;
 use crate::manifest::NodeName;
@@ -29,8 +34,12 @@ const BODY_BYTES_MAX: usize = 4 << 10;
 pub fn router(supervisor: Supervisor, ui: Ui) -> Router {
     Router::new()
         .merge(control::routes())
+        .merge(events::routes())
+        .merge(logs::routes())
         .merge(nodes::routes())
         .merge(operations::routes())
+        .merge(proxy::routes())
+        .merge(stream::routes())
         .route("/api", any(unknown))
         .route("/api/{*rest}", any(unknown))
         .method_not_allowed_fallback(wrong_method)
