@@ -4,8 +4,10 @@
 //! node that does not answer is an observation, not an error.
 
 use crate::manifest::{ClusterId, NodeName};
+use crate::secret::Token;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::HeaderValue;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
@@ -22,6 +24,8 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct NodeClient {
     http: Client<HttpConnector, Full<Bytes>>,
+    /// The token, as nodes want it; not shown by `Debug`.
+    bearer: Option<HeaderValue>,
 }
 
 /// An answer, whole.
@@ -141,7 +145,13 @@ impl NodeClient {
             .pool_idle_timeout(Duration::from_secs(10))
             .pool_max_idle_per_host(2)
             .build(connector);
-        Self { http }
+        Self { http, bearer: None }
+    }
+
+    /// Shows `token`, if there is one, with every request.
+    #[must_use]
+    pub fn with_token(self, token: Option<&Token>) -> Self {
+        Self { bearer: token.map(Token::bearer), ..self }
     }
 
     /// Sends one request to a port of this machine and reads the whole answer.
@@ -156,13 +166,14 @@ impl NodeClient {
         body: impl Into<Bytes>,
         deadline: Duration,
     ) -> Result<Answer, String> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("http://127.0.0.1:{port}{path}"))
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body.into()))
             .map_err(|error| error.to_string())?;
+        request.headers_mut().extend(self.bearer.clone().map(|it| (header::AUTHORIZATION, it)));
         let exchange = async {
             let answer = self.http.request(request).await.map_err(|error| {
                 std::error::Error::source(&error)
@@ -182,6 +193,10 @@ impl NodeClient {
         let get = |path| self.send(Method::GET, port, path, Bytes::new(), PROBE_TIMEOUT);
         let (status, ready) = futures_util::future::join(get("/v1/status"), get("/readyz")).await;
         let Ok(answer) = status else { return Observation::Silent };
+        if answer.status == StatusCode::UNAUTHORIZED {
+            let what = "a server that wants another token than this launcher has; restart it here";
+            return Observation::Foreign(what.to_owned());
+        }
         if answer.status != StatusCode::OK {
             // A server that is not in its cluster yet knows no status; `/livez` tells it from
             // others.

@@ -23,7 +23,7 @@ impl Problem {
         Self { status, code, error, retryable: false, outcome: None, details }
     }
 
-    fn retryable(self, outcome: &'static str) -> Self {
+    pub(crate) fn retryable(self, outcome: &'static str) -> Self {
         Self { retryable: true, outcome: Some(outcome), ..self }
     }
 }

@@ -40,18 +40,22 @@ struct Add {
 }
 
 async fn add(State(supervisor): State<Supervisor>, body: Result<Bytes, BytesRejection>) -> Outcome {
-    let bad = |error: String| Problem::new(StatusCode::BAD_REQUEST, "bad_request", error);
     let body = body.map_err(|_| {
         let error = format!("the body is longer than {BODY_BYTES_MAX} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", error)
     })?;
     // Whatever the content type: a page of another site was refused by its origin already, and
     // `curl -d` should work as people type it.
-    let asked: Add = serde_json::from_slice(&body)
-        .map_err(|error| bad(format!("the body is not {{\"node_id\":\"NAME\"}}: {error}")))?;
-    let name: NodeName = asked.node_id.parse().map_err(bad)?;
+    let asked: Add = serde_json::from_slice(&body).map_err(|error| {
+        bad_request(format!("the body is not {{\"node_id\":\"NAME\"}}: {error}"))
+    })?;
+    let name: NodeName = asked.node_id.parse().map_err(bad_request)?;
     let id = name.to_string();
     carry_out(supervisor, id, |supervisor, _| async move { supervisor.add(name).await }).await
+}
+
+fn bad_request(error: String) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "bad_request", error)
 }
 
 async fn start(State(supervisor): State<Supervisor>, Path(id): Path<String>) -> Outcome {
@@ -72,6 +76,7 @@ where
     F: FnOnce(Supervisor, String) -> Fut,
     Fut: Future<Output = Result<(), ControlError>> + Send + 'static,
 {
+    let _: NodeName = id.parse().map_err(bad_request)?;
     let done = tokio::spawn(order(supervisor.clone(), id.clone())).await;
     done.map_err(|error| ControlError::Internal(error.to_string()))??;
     let node = supervisor.report().remove(&id);
@@ -87,6 +92,7 @@ mod tests {
     use super::*;
     use crate::api::router;
     use crate::directory::DataDir;
+    use crate::guard::Access;
     use crate::supervisor::Setup;
     use crate::ui::Ui;
     use axum::body::Body;
@@ -98,7 +104,8 @@ mod tests {
     fn app() -> (tempfile::TempDir, Router) {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::open(&directory.path().join("axon-data")).unwrap();
-        let setup = Setup { data, server: "/bin/false".into(), base_port: 26_100, nodes: 2 };
+        let (server, access) = ("/bin/false".into(), Access::Loopback);
+        let setup = Setup { data, server, base_port: 26_100, nodes: 2, access };
         let app = router(Supervisor::open(setup).unwrap(), Ui::Fallback);
         (directory, app)
     }
@@ -143,7 +150,18 @@ mod tests {
         let long = format!("{{\"node_id\":\"{}\"}}", "x".repeat(BODY_BYTES_MAX));
         for (method, path, body, status, code) in [
             ("POST", "/api/control/stop/nobody", "", 404, "not_found"),
-            ("POST", "/api/control/start/..%2fnode1", "", 404, "not_found"),
+            ("POST", "/api/control/start/..%2fnode1", "", 400, "bad_request"),
+            ("POST", "/api/control/delete/%2e%2e", "", 400, "bad_request"),
+            ("POST", "/api/control/stop/n%C3%B6de", "", 400, "bad_request"),
+            (
+                "POST",
+                &format!("/api/control/delete/{}", "x".repeat(10_000)),
+                "",
+                400,
+                "bad_request",
+            ),
+            ("POST", "/api/control/add", r#"{"node_id":""}"#, 400, "bad_request"),
+            ("POST", "/api/control/add", r#"{"node_id":"../x"}"#, 400, "bad_request"),
             ("POST", "/api/control/delete/nobody", "", 404, "not_found"),
             ("POST", "/api/control/delete/node1", "", 409, "conflict"),
             ("POST", "/api/control/add", r#"{"node_id":"node1"}"#, 409, "conflict"),

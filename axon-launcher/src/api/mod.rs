@@ -5,7 +5,7 @@
 
 mod control;
 
-use crate::guard::guard;
+use crate::guard::{self, Guard};
 use crate::problem::Problem;
 use crate::supervisor::Supervisor;
 use crate::ui::{self, Ui};
@@ -20,6 +20,7 @@ const BODY_BYTES_MAX: usize = 4 << 10;
 
 /// Everything that the launcher answers.
 pub fn router(supervisor: Supervisor, ui: Ui) -> Router {
+    let guard = Guard::new(&supervisor);
     Router::new()
         .merge(control::routes())
         .route("/api", any(unknown))
@@ -28,7 +29,7 @@ pub fn router(supervisor: Supervisor, ui: Ui) -> Router {
         .with_state(supervisor)
         .fallback_service(Router::new().fallback(ui::serve).with_state(Arc::new(ui)))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn_with_state(Arc::new(guard), guard::guard))
 }
 
 async fn unknown(uri: Uri) -> Problem {
