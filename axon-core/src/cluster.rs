@@ -437,7 +437,7 @@ impl Cluster {
     /// # Ok(()) }
     /// ```
     pub async fn promote(&self, id: NodeId) -> Result<(), Error> {
-        self.known(id)?;
+        self.known(id).await?;
         self.ask_leader(Request::Promote(id)).await.map(drop)
     }
 
@@ -463,7 +463,7 @@ impl Cluster {
     /// # Ok(()) }
     /// ```
     pub async fn remove(&self, id: NodeId) -> Result<(), Error> {
-        self.known(id)?;
+        self.known(id).await?;
         self.ask_leader(Request::Remove(id)).await.map(drop)
     }
 
@@ -493,7 +493,7 @@ impl Cluster {
     /// ```
     pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, Error> {
         if let Some(to) = to {
-            self.known(to)?;
+            self.known(to).await?;
         }
         match self.ask_leader(Request::Transfer(to)).await? {
             Reply::Leader(leader) => Ok(leader),
@@ -562,7 +562,7 @@ impl Cluster {
                 let engine = running.engine.clone();
                 let retiring = async move {
                     if engine.leads() && engine.members().len() > 1 {
-                        let handed = engine.change(Request::Transfer(None));
+                        let handed = engine.hand_over("it stops");
                         let _ = tokio::time::timeout(HAND_OVER_DEADLINE, handed).await;
                     }
                     engine.stop().await
@@ -575,10 +575,17 @@ impl Cluster {
         stopped
     }
 
-    fn known(&self, id: NodeId) -> Result<(), Error> {
-        let known = self.inner.engine()?.members().iter().any(|(known, ..)| *known == id);
-        let unknown = || Error::UnknownMember { member: id.to_string() };
-        known.then_some(()).ok_or_else(unknown)
+    /// Refuses an id that no member has. A replica that lags asks before it says so.
+    async fn known(&self, id: NodeId) -> Result<(), Error> {
+        let engine = self.inner.engine()?;
+        let looking = async move {
+            let known = || engine.members().iter().any(|(known, ..)| *known == id);
+            if known() || (seen(&engine).await && known()) {
+                return Ok(());
+            }
+            Err(Error::UnknownMember { member: id.to_string() })
+        };
+        self.inner.run(looking).await
     }
 
     /// Asks the leader until it answers or the time is up.
@@ -591,10 +598,10 @@ impl Cluster {
                 let reply = membership::ask_leader(&engine, &request, &[]).await;
                 let late = begun.elapsed() >= timeout;
                 match reply {
-                    Reply::Refused { reason, loses_quorum: true } => {
-                        return Err(Error::WouldLoseQuorum { reason });
+                    Reply::WouldLoseQuorum { reason, alive, needed, voters } => {
+                        return Err(Error::WouldLoseQuorum { reason, alive, needed, voters });
                     }
-                    Reply::Refused { reason, .. } => return Err(Error::Conflict { reason }),
+                    Reply::Refused { reason } => return Err(Error::Conflict { reason }),
                     Reply::Unavailable(reason) if late => return Err(Error::Conflict { reason }),
                     Reply::Unavailable(_) | Reply::NotLeader(_) if !late => {
                         if engine.peers.quorum().lost {
@@ -608,11 +615,7 @@ impl Cluster {
                     Reply::Done => {
                         // Whoever asks next is told of the change, here too. A replica that was
                         // removed hears of nothing any more.
-                        let told = async {
-                            let Ok(index) = engine.linearize(SEEN_DEADLINE).await else { return };
-                            engine.until_applied(index).await;
-                        };
-                        let _ = tokio::time::timeout(SEEN_DEADLINE, told).await;
+                        seen(&engine).await;
                         return Ok(Reply::Done);
                     }
                     reply => return Ok(reply),
@@ -636,6 +639,16 @@ impl Inner {
             Err(_) => Err(Error::ShutDown),
         }
     }
+}
+
+/// Waits until this replica tells of everything that was done before the call; not for long.
+async fn seen(engine: &Engine) -> bool {
+    let told = async {
+        let index = engine.linearize(SEEN_DEADLINE).await.ok()?;
+        engine.until_applied(index).await;
+        Some(())
+    };
+    tokio::time::timeout(SEEN_DEADLINE, told).await.ok().flatten().is_some()
 }
 
 fn own_runtime() -> Result<Runtime, Error> {
@@ -683,8 +696,11 @@ async fn begin(inner: &Arc<Inner>, plugins: Plugins) -> Result<(), Error> {
     let config = inner.config.clone();
     let storage = founding::engine(&config, plugins.storage);
     founding::check_before_touching(&config, &*storage)?;
+    let alone = plugins.transport.is_none() && config.listen.is_none();
     let transport = founding::transport(&config, plugins.transport).await?;
-    let peer_address = config.advertise.clone().unwrap_or_else(|| transport.local_address());
+    // Without a network there is no address, and nobody is to be sent to one.
+    let own = || if alone { String::new() } else { transport.local_address() };
+    let peer_address = config.advertise.clone().unwrap_or_else(own);
     let member = Member {
         name: config.name.clone(),
         address: config.api_address.clone(),
@@ -739,8 +755,7 @@ async fn run(
     if identity.makes_cluster() && engine.is_pristine() {
         engine.initialize(member.clone()).await?;
     }
-    engine.keep(membership::serve(engine.clone(), changes));
-    engine.keep(membership::lead(engine.clone()));
+    engine.keep(membership::serve(engine.clone(), changes, member.clone()));
     engine.keep(compaction::run(engine.clone(), config.history));
     let promotes = config.promotion == Promotion::Auto;
     let knock_at = match &config.origin {

@@ -301,6 +301,10 @@ impl From<Error> for Problem {
             Error::NoQuorum { alive, needed, .. } => {
                 problem.detail("alive", alive).detail("needed", needed)
             }
+            Error::WouldLoseQuorum { alive, needed, voters, .. } => problem
+                .detail("alive", alive)
+                .detail("needed", needed)
+                .detail("voters", voters),
             Error::Timeout { waited, .. } => problem.detail("waited_ms", millis(waited)),
             Error::TooLarge { what, limit, got } => {
                 problem.detail("what", what).detail("limit", limit).detail("got", got)
@@ -398,7 +402,7 @@ mod tests {
             ),
             (Error::UnknownMember { member: "9".into() }, (404, "not_found", false, "not_applied")),
             (
-                Error::WouldLoseQuorum { reason: reason.clone() },
+                Error::WouldLoseQuorum { reason: reason.clone(), alive: 1, needed: 2, voters: 2 },
                 (409, "conflict", false, "not_applied"),
             ),
             (Error::Conflict { reason }, (409, "conflict", true, "not_applied")),

@@ -20,13 +20,12 @@ const LIVENESS_INTERVAL: Duration = Duration::from_millis(50);
 pub(crate) type ChangeMembers = openraft::ChangeMembers<u64, Member>;
 
 /// Makes a change of membership and waits until it is committed, and until [`Engine::members`] tells
-/// of it. With `retain`, a voter that leaves stays as a learner.
-pub(crate) async fn change_membership(
-    engine: &Engine,
-    change: ChangeMembers,
-    retain: bool,
-) -> Result<(), Reply> {
-    match engine.raft.change_membership(change, retain).await {
+/// of it.
+///
+/// A voter that leaves is no member any more, whichever change comes upon the joint configuration:
+/// kept as a learner, it would be half removed.
+pub(crate) async fn change_membership(engine: &Engine, change: ChangeMembers) -> Result<(), Reply> {
+    match engine.raft.change_membership(change, false).await {
         Ok(changed) => {
             engine.until_applied(LogIndex(changed.log_id.index)).await;
             Ok(())
@@ -107,19 +106,6 @@ impl Engine {
         tokio::time::timeout(deadline, moved).await.unwrap_or(Err(late))
     }
 
-    /// Finishes a change of membership that a former leader left between its two steps.
-    pub(crate) async fn leave_joint_consensus(&self) -> Result<(), Error> {
-        let metrics = self.metrics();
-        let configs = metrics.membership_config.membership().get_joint_config();
-        let [_, target] = configs.as_slice() else { return Ok(()) };
-        tracing::info!("finishing a change of membership that was left half done");
-        let change = ChangeMembers::ReplaceAllVoters(target.clone());
-        match change_membership(self, change, false).await {
-            Ok(()) => Ok(()),
-            Err(_) => Err(Error::NoLeader { outcome: ErrorOutcome::Unknown }),
-        }
-    }
-
     /// Asks whoever listens on `address`, which must be `id` when that is known. `None` when there
     /// is no answer.
     pub(crate) async fn ask(
@@ -181,10 +167,10 @@ mod tests {
         }
         for id in 2..1_000_u64 {
             let add = ChangeMembers::AddNodes(BTreeMap::from([(id, member("two"))]));
-            change_membership(&engine, add, false).await.unwrap();
+            change_membership(&engine, add).await.unwrap();
             assert_eq!(engine.members().len(), 2, "{id} was added");
             let remove = ChangeMembers::RemoveNodes(BTreeSet::from([id]));
-            change_membership(&engine, remove, false).await.unwrap();
+            change_membership(&engine, remove).await.unwrap();
             assert_eq!(engine.members().len(), 1, "{id} was removed");
         }
         engine.stop().await.unwrap();

@@ -12,11 +12,11 @@ use super::network::Networks;
 use super::peers::{Myself, Peers};
 use super::reads::Reads;
 use super::state::StateMachine;
-use super::{Raft, TypeConfig};
+use super::{Raft, TypeConfig, chronicle};
 use crate::command::{Command, Outcome};
 use crate::config::{Config, Promotion};
 use crate::error::{Error, StorageError};
-use crate::events::Events;
+use crate::events::{EventKind, Events};
 use crate::state::{Checkpointer, State, StateConfig, StateReader};
 use crate::status::RaftState;
 use crate::storage::{LogMetrics, LogStore, StateStore, Storage};
@@ -78,6 +78,8 @@ pub(crate) struct Parts {
 /// A change of membership, and who waits for its answer.
 pub(crate) struct Change {
     pub(crate) request: Request,
+    /// Why leadership moves, when it is not an operator who asks.
+    pub(crate) why: Option<String>,
     pub(crate) reply: oneshot::Sender<Reply>,
 }
 
@@ -100,15 +102,29 @@ pub(crate) struct Engine {
     config: Arc<Config>,
     changes: mpsc::Sender<Change>,
     tasks: Mutex<Vec<AbortHandle>>,
-    last_leader: AtomicU64,
-    leader_changes: AtomicU64,
+    /// Other leaders than before, since the start.
+    pub(crate) leader_changes: AtomicU64,
 }
 
-/// Snapshots sent and installed since the start.
+/// Snapshots sent and installed since the start: counted, and told.
 #[derive(Debug, Default)]
 pub(crate) struct SnapshotCounters {
-    pub(crate) sent: AtomicU64,
-    pub(crate) installed: AtomicU64,
+    sent: AtomicU64,
+    installed: AtomicU64,
+    events: Arc<Events>,
+}
+
+impl SnapshotCounters {
+    pub(crate) fn sent(&self, to: NodeId) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.events.record(EventKind::SnapshotSent, format!("a snapshot was sent to id {to}"));
+    }
+
+    pub(crate) fn installed(&self, index: LogIndex) {
+        self.installed.fetch_add(1, Ordering::Relaxed);
+        let text = format!("a snapshot was installed: everything up to entry {index}");
+        self.events.record(EventKind::SnapshotInstalled, text);
+    }
 }
 
 impl Engine {
@@ -130,7 +146,9 @@ impl Engine {
         let log = Log::open(storage.log.clone(), reader.clone(), durable, config.log_cache_bytes)?;
         check_state_reaches_log(&log, &reader)?;
         let clock = Arc::new(ClusterClock::new(reader.cluster_time().millis()));
-        let snapshots = Arc::new(SnapshotCounters::default());
+        let events = Arc::new(Events::default());
+        let counters = SnapshotCounters { events: events.clone(), ..SnapshotCounters::default() };
+        let snapshots = Arc::new(counters);
         let machine =
             StateMachine::new(state, storage.state.clone(), clock.clone(), snapshots.clone())?;
         let peers = Arc::new(Peers::new(myself.clone(), transport.clone()));
@@ -153,14 +171,13 @@ impl Engine {
             checkpointer,
             state_store: storage.state,
             snapshots,
-            events: Arc::default(),
+            events,
             proposer,
             log,
             log_store: storage.log,
             config,
             changes,
             tasks: Mutex::default(),
-            last_leader: AtomicU64::new(0),
             leader_changes: AtomicU64::new(0),
         });
         engine.keep(inbound::accept(engine.clone()));
@@ -168,6 +185,7 @@ impl Engine {
         engine
             .keep(engine.peers.clone().watch_over(move || (members.members(), members.configs())));
         engine.keep(keep_log_short(engine.clone()));
+        engine.keep(chronicle::keep(engine.clone()));
         Ok((engine, queue))
     }
 
@@ -230,8 +248,17 @@ impl Engine {
 
     /// Queues a change of membership and waits for its answer.
     pub(crate) async fn change(&self, request: Request) -> Reply {
+        self.queue(request, None).await
+    }
+
+    /// Hands leadership to the voter with the shortest lag; `why` goes on "hands leadership over".
+    pub(crate) async fn hand_over(&self, why: impl Into<String>) -> Reply {
+        self.queue(Request::Transfer(None), Some(why.into())).await
+    }
+
+    async fn queue(&self, request: Request, why: Option<String>) -> Reply {
         let (reply, answered) = oneshot::channel();
-        match self.changes.try_send(Change { request, reply }) {
+        match self.changes.try_send(Change { request, why, reply }) {
             Ok(()) => {
                 answered.await.unwrap_or_else(|_| Reply::Unavailable("this replica stops".into()))
             }
@@ -263,15 +290,6 @@ impl Engine {
         let leader = metrics.current_leader?;
         let member = metrics.membership_config.membership().get_node(&leader)?.clone();
         Some((NodeId(leader), member))
-    }
-
-    /// Counts a change of leader since the last look.
-    pub(crate) fn note_leader(&self) {
-        if let Some((leader, _)) = self.leader()
-            && self.last_leader.swap(leader.0, Ordering::Relaxed) != leader.0
-        {
-            self.leader_changes.fetch_add(1, Ordering::Relaxed);
-        }
     }
 
     /// The members of the effective membership, each with whether it votes.

@@ -12,7 +12,6 @@ use crate::error::{RefusalCode, TransportError};
 use crate::runtime;
 use crate::transport::rpc::{self, Handler, Hello, Refusal};
 use crate::transport::{Channel, Lane};
-use crate::types::NodeId;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, stream};
@@ -181,7 +180,8 @@ impl Doors {
 impl Engine {
     /// The answer of a replica that does not lead.
     pub(crate) fn not_leader(&self) -> Reply {
-        let leader = self.leader();
-        Reply::NotLeader(leader.map(|(id, member)| (NodeId(id.0), member.peer_address)))
+        // A leader without an address has no network yet: nobody is sent there.
+        let leader = self.leader().filter(|(_, member)| !member.peer_address.is_empty());
+        Reply::NotLeader(leader.map(|(id, member)| (id, member.peer_address)))
     }
 }

@@ -76,15 +76,21 @@ pub(crate) enum Reply {
     NotLeader(Option<(NodeId, String)>),
     /// The id was removed from the cluster.
     Removed,
-    /// It cannot be done; the words say why and what to do. `true`: it would lose quorum.
+    /// It cannot be done; the words say why and what to do.
     Refused {
         reason: String,
-        loses_quorum: bool,
     },
     /// It cannot be done now; trying again helps.
     Unavailable(String),
     /// This replica is too old for the request.
     Unsupported(String),
+    /// It would leave `voters` of which `alive` answer and `needed` are needed.
+    WouldLoseQuorum {
+        reason: String,
+        alive: usize,
+        needed: usize,
+        voters: usize,
+    },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

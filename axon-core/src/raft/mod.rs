@@ -10,6 +10,7 @@
 //! * a node id is never used twice.
 
 pub(crate) mod change;
+pub(crate) mod chronicle;
 pub(crate) mod engine;
 pub(crate) mod entry;
 pub(crate) mod forward;
