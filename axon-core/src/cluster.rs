@@ -748,6 +748,7 @@ async fn run(
         cluster_id: identity.cluster_id,
         id: identity.node_id,
         name: identity.name.clone(),
+        secret: inner.config.proven_secret(),
     };
     let config = inner.config.clone();
     let parts = Parts { myself, storage, transport, config: config.clone() };

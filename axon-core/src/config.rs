@@ -181,6 +181,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What it proves to its peers: its secret, or that it has none.
+    pub(crate) fn proven_secret(&self) -> Secret {
+        self.secret.clone().unwrap_or_else(Secret::none)
+    }
+
     /// Checks the settings, alone and together.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let check = |holds: bool, setting: &'static str, reason: &str| {

@@ -386,6 +386,8 @@ pub enum RefusalCode {
     ShuttingDown,
     /// For another reason, which is in the words.
     Other,
+    /// They do not share a secret: one has another one, or none.
+    SecretsDiffer,
 }
 
 /// Which setting is wrong, and why.

@@ -12,8 +12,10 @@ use crate::identity::{self, DataDir, Identity};
 use crate::raft::message::{JoinRequest, Reply, Request};
 use crate::raft::peers;
 use crate::runtime;
+use crate::secret::Secret;
 use crate::storage::builtin::{DiskEngine, MemoryEngine};
 use crate::storage::{Storage, StorageEngine};
+use crate::transport::lobby::Lobby;
 use crate::transport::memory::MemNetwork;
 use crate::transport::rpc::{self, Hello, Refusal};
 use crate::transport::tcp::TcpTransport;
@@ -29,6 +31,8 @@ const KNOCK_MIN: Duration = Duration::from_millis(100);
 const KNOCK_MAX: Duration = Duration::from_secs(2);
 /// How long a visitor may take to say who it is.
 const TURN_AWAY_DEADLINE: Duration = Duration::from_secs(1);
+/// Visitors at a time.
+const VISITORS_MAX: usize = 32;
 /// How long one door may take to answer.
 const KNOCK_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -232,10 +236,11 @@ pub(crate) async fn knock(
     let (settings, fresh) = (config.clone(), runtime::random_u128());
     let (directory, nonce) = runtime::blocking(move || prepare(&settings, fresh)).await?;
     let request = Request::Join(JoinRequest { nonce, member: member.clone() });
+    let secret = config.proven_secret();
     let knocking = async {
         let mut pause = KNOCK_MIN;
         loop {
-            match knock_once(transport, addresses, member, &request).await {
+            match knock_once(transport, &secret, addresses, member, &request).await {
                 Ok(joined) => return Ok(joined),
                 Err(reason) => {
                     tracing::info!("not a member yet: {reason}");
@@ -250,7 +255,7 @@ pub(crate) async fn knock(
     };
     let (cluster_id, node_id) = tokio::select! {
         joined = knocking => joined?,
-        never = turn_away(transport) => match never {},
+        never = turn_away(transport, &secret) => match never {},
     };
     let identity = Identity {
         cluster_id,
@@ -273,11 +278,15 @@ pub(crate) async fn knock(
 
 /// Tells whoever comes that nobody is in yet. A fellow newcomer that knocks here goes on to its next
 /// door at once, instead of waiting for an answer.
-async fn turn_away(transport: &Arc<dyn Transport>) -> Infallible {
+async fn turn_away(transport: &Arc<dyn Transport>, secret: &Secret) -> Infallible {
+    let mut lobby = Lobby::new(VISITORS_MAX);
     while let Ok(channel) = transport.accept().await {
-        runtime::spawn(rpc::welcome(channel, TURN_AWAY_DEADLINE, |_| {
-            Err(Refusal::new(RefusalCode::NotMember, "this replica itself asks to join"))
-        }));
+        let secret = secret.clone();
+        lobby.admit(async move {
+            let refusal = Refusal::new(RefusalCode::NotMember, "this replica itself asks to join");
+            // Whatever becomes of it: nobody is let in.
+            let _ = rpc::welcome(channel, &secret, TURN_AWAY_DEADLINE, |_| Err(refusal)).await;
+        });
     }
     std::future::pending().await
 }
@@ -296,6 +305,7 @@ fn prepare(config: &Config, fresh: u128) -> Result<(Option<DataDir>, u128), Erro
 /// Asks at each door once, and at the leader's when a door names it.
 async fn knock_once(
     transport: &Arc<dyn Transport>,
+    secret: &Secret,
     addresses: &[String],
     member: &Member,
     request: &Request,
@@ -305,7 +315,7 @@ async fn knock_once(
         let mut door = address.clone();
         // A door, the leader it names, and one more should leadership move meanwhile.
         for _ in 0..3 {
-            match ask(transport, &door, member, request).await {
+            match ask(transport, secret, &door, member, request).await {
                 Ok(Reply::Joined { cluster_id, id }) => return Ok((cluster_id, id)),
                 Ok(Reply::NotLeader(Some((_, leader)))) if leader != door => door = leader,
                 Ok(Reply::NotLeader(_)) => {
@@ -332,10 +342,11 @@ async fn knock_once(
 
 async fn ask(
     transport: &Arc<dyn Transport>,
+    secret: &Secret,
     address: &str,
     member: &Member,
     request: &Request,
 ) -> Result<Reply, TransportError> {
     let hello = Hello::new(None, None, member.name.clone(), Lane::Control);
-    peers::ask_stranger(transport, address, hello, request, KNOCK_DEADLINE).await
+    peers::ask_stranger(transport, address, hello, secret, request, KNOCK_DEADLINE).await
 }

@@ -35,7 +35,9 @@
 //! * Keys of 1 B to 4 KiB, values up to 1 MiB by default, a command of at most 16 MiB.
 //! * History is kept for 1 h and 1 GiB by default ([`config::History`]); what is older cannot be read
 //!   or watched any more ([`Error::Compacted`]).
-//! * Traffic between replicas is neither encrypted nor authenticated: keep it on a trusted network.
+//! * Replicas prove a shared secret to each other ([`cluster::Builder::secret`]) and turn strangers away.
+//!   What they say then is neither encrypted nor signed: keep it on a network on which nobody listens
+//!   in or interferes.
 //! * An old copy of a data directory put back under a running cluster cannot be detected.
 //!
 //! # Where things are

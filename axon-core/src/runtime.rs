@@ -65,6 +65,14 @@ pub fn random_u128() -> u128 {
     u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64())
 }
 
+/// `N` random bytes, the same as nobody's before.
+#[must_use]
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    rng().fill_bytes(&mut bytes);
+    bytes
+}
+
 /// A random share of `span`, between 0 and all of it.
 #[must_use]
 pub fn jitter(span: Duration) -> Duration {

@@ -117,8 +117,10 @@ impl Engine {
         let answer = if let Some(id) = id {
             self.peers.ask(id, address, request, ASK_DEADLINE).await
         } else {
-            let hello = self.peers.myself().hello(Lane::Control);
-            peers::ask_stranger(&self.transport, address, hello, request, ASK_DEADLINE).await
+            let myself = self.peers.myself();
+            let (hello, secret) = (myself.hello(Lane::Control), &myself.secret);
+            peers::ask_stranger(&self.transport, address, hello, secret, request, ASK_DEADLINE)
+                .await
         };
         answer.inspect_err(|error| tracing::debug!("{address}: {error}")).ok()
     }
@@ -131,6 +133,7 @@ mod tests {
     use super::super::peers::Myself;
     use super::*;
     use crate::config::Config;
+    use crate::secret::Secret;
     use crate::storage::StorageEngine;
     use crate::storage::builtin::MemoryEngine;
     use crate::transport::memory::MemNetwork;
@@ -155,7 +158,12 @@ mod tests {
         let storage = MemoryEngine::new();
         storage.create(Path::new(""), 1).unwrap();
         let parts = Parts {
-            myself: Myself { cluster_id: ClusterId(1), id: NodeId(1), name: "one".into() },
+            myself: Myself {
+                cluster_id: ClusterId(1),
+                id: NodeId(1),
+                name: "one".into(),
+                secret: Secret::none(),
+            },
             storage: storage.open(Path::new(""), 1).unwrap(),
             transport: Arc::new(MemNetwork::new().transport("one")),
             config: Arc::new(Config::default()),

@@ -9,6 +9,7 @@ use super::message::{Pong, Reply, Request};
 use crate::codec;
 use crate::error::TransportError;
 use crate::runtime;
+use crate::secret::Secret;
 use crate::transport::rpc::{self, Client, ClientOptions, Hello};
 use crate::transport::{Channel, Lane, Transport};
 use crate::types::{ClusterId, Member, NodeId};
@@ -35,6 +36,8 @@ pub(crate) struct Myself {
     pub(crate) cluster_id: ClusterId,
     pub(crate) id: NodeId,
     pub(crate) name: String,
+    /// What it proves to its peers, and they to it.
+    pub(crate) secret: Secret,
 }
 
 impl Myself {
@@ -128,8 +131,9 @@ impl Peers {
             back_off_max: BACK_OFF_MAX,
             ..ClientOptions::default()
         };
-        let client =
-            Client::new(self.transport.clone(), address, Arc::new(move || hello.clone()), options);
+        let hello = Arc::new(move || hello.clone());
+        let secret = self.myself.secret.clone();
+        let client = Client::new(self.transport.clone(), address, hello, secret, options);
         let client = Arc::new(client);
         let peer = Peer { address: address.to_owned(), client: client.clone(), report: None };
         table.insert(id, peer);
@@ -143,8 +147,10 @@ impl Peers {
         address: &str,
         lane: Lane,
     ) -> Result<Channel, TransportError> {
-        let hello = self.myself.hello(lane);
-        let dialled = rpc::dial(&*self.transport, address, &hello, Some(id), DIAL_DEADLINE).await;
+        let (hello, secret) = (self.myself.hello(lane), &self.myself.secret);
+        let expected = Some(id);
+        let dialled =
+            rpc::dial(&*self.transport, address, &hello, secret, expected, DIAL_DEADLINE).await;
         dialled.map(|(_, channel)| channel)
     }
 
@@ -246,10 +252,11 @@ pub(crate) async fn ask_stranger(
     transport: &Arc<dyn Transport>,
     address: &str,
     hello: Hello,
+    secret: &Secret,
     request: &Request,
     timeout: Duration,
 ) -> Result<Reply, TransportError> {
-    let hello = Arc::new(move || hello.clone());
-    let client = Client::new(transport.clone(), address, hello, ClientOptions::default());
+    let (hello, secret) = (Arc::new(move || hello.clone()), secret.clone());
+    let client = Client::new(transport.clone(), address, hello, secret, ClientOptions::default());
     decode_reply(&client.request(request.encode(), timeout).await?)
 }
