@@ -120,7 +120,7 @@ impl Supervisor {
     }
 
     /// Takes in how everything is now, and tells whoever watches what has changed.
-    pub fn look(&self) {
+    pub fn publish(&self) {
         let (cluster, nodes) = (self.cluster_v1(), self.nodes_v1());
         // While the launcher stops its nodes, a lost quorum is no news.
         if self.check_open().is_ok() {
@@ -168,7 +168,7 @@ impl Supervisor {
     /// Says good-bye to whoever watches, and sees to it that what happened is on disk.
     pub async fn farewell(&self) {
         let live = &self.0.live;
-        self.look();
+        self.publish();
         let rest = self.0.events.latest(live.ring.last_event(), usize::MAX);
         for event in rest {
             live.ring.event(event);
@@ -215,12 +215,12 @@ async fn show(supervisor: Supervisor) {
     let mut clock = tokio::time::interval(LOOK_EVERY);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looked = Instant::now();
-    supervisor.look();
+    supervisor.publish();
     while !live.ring.is_closed() {
         tokio::select! {
             _ = clock.tick() => {
                 if live.is_watched() || looked.elapsed() >= LOOK_EVERY_UNWATCHED {
-                    supervisor.look();
+                    supervisor.publish();
                     looked = Instant::now();
                 }
             }

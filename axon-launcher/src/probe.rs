@@ -4,10 +4,12 @@
 //! node that does not answer is an observation, not an error.
 
 use crate::manifest::{ClusterId, NodeName};
+use crate::secret::Token;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
@@ -40,6 +42,8 @@ pub enum NoAnswer {
 #[derive(Debug, Clone)]
 pub struct NodeClient {
     http: Client<HttpConnector, Body>,
+    /// The token, as nodes want it; not shown by `Debug`.
+    bearer: Option<HeaderValue>,
 }
 
 /// An answer, whole.
@@ -259,7 +263,13 @@ impl NodeClient {
             .pool_idle_timeout(Duration::from_secs(10))
             .pool_max_idle_per_host(2)
             .build(connector);
-        Self { http }
+        Self { http, bearer: None }
+    }
+
+    /// Shows `token`, if there is one, with every request.
+    #[must_use]
+    pub fn with_token(self, token: Option<&Token>) -> Self {
+        Self { bearer: token.map(Token::bearer), ..self }
     }
 
     /// Sends one request to a port of this machine and reads the whole answer.
@@ -274,13 +284,14 @@ impl NodeClient {
         body: impl Into<Bytes>,
         deadline: Duration,
     ) -> Result<Answer, String> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("http://127.0.0.1:{port}{path}"))
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(body.into()))
             .map_err(|error| error.to_string())?;
+        request.headers_mut().extend(self.bearer.clone().map(|it| (header::AUTHORIZATION, it)));
         let exchange = async {
             let answer = self.http.request(request).await.map_err(|error| {
                 std::error::Error::source(&error)
@@ -349,6 +360,10 @@ impl NodeClient {
         let status = async { (get("/v1/status").await, asked.elapsed()) };
         let ((status, rtt), ready) = futures_util::future::join(status, get("/readyz")).await;
         let Ok(answer) = status else { return Observation::Silent };
+        if answer.status == StatusCode::UNAUTHORIZED {
+            let what = "a server that wants another token than this launcher has; restart it here";
+            return Observation::Foreign(what.to_owned());
+        }
         if answer.status != StatusCode::OK {
             // A server that is not in its cluster yet knows no status; `/livez` tells it from
             // others.

@@ -12,7 +12,7 @@ mod proxy;
 mod sse;
 mod stream;
 
-use crate::guard::guard;
+use crate::guard::{self, Guard};
 use crate::manifest::NodeName;
 use crate::problem::Problem;
 use crate::supervisor::Supervisor;
@@ -32,6 +32,7 @@ const BODY_BYTES_MAX: usize = 4 << 10;
 
 /// Everything that the launcher answers.
 pub fn router(supervisor: Supervisor, ui: Ui) -> Router {
+    let guard = Guard::new(&supervisor);
     Router::new()
         .merge(control::routes())
         .merge(events::routes())
@@ -46,7 +47,7 @@ pub fn router(supervisor: Supervisor, ui: Ui) -> Router {
         .with_state(supervisor)
         .fallback_service(Router::new().fallback(ui::serve).with_state(Arc::new(ui)))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn_with_state(Arc::new(guard), guard::guard))
 }
 
 async fn unknown(uri: Uri) -> Problem {
