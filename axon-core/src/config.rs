@@ -181,6 +181,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The shortest [`gossip_interval`](Self::gossip_interval): below, idle replicas would be busy.
+    pub const GOSSIP_INTERVAL_MIN: Duration = Duration::from_millis(100);
+    /// The longest one: beyond, who died is told of minutes later.
+    pub const GOSSIP_INTERVAL_MAX: Duration = Duration::from_mins(1);
+
     /// Checks the settings, alone and together.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let check = |holds: bool, setting: &'static str, reason: &str| {
@@ -208,6 +213,12 @@ impl Config {
             self.checkpoint_bytes < self.overlay_bytes_max,
             "overlay_bytes_max",
             "must be greater than checkpoint_bytes, or every checkpoint stops writes",
+        )?;
+        let interval = Self::GOSSIP_INTERVAL_MIN..=Self::GOSSIP_INTERVAL_MAX;
+        check(
+            interval.contains(&self.gossip_interval),
+            "gossip_interval",
+            "must be between 100ms and 60s",
         )?;
         check(!self.request_timeout.is_zero(), "request_timeout", "must be greater than zero")?;
         self.history.validate()?;

@@ -12,7 +12,6 @@ use crate::error::{RefusalCode, TransportError};
 use crate::runtime;
 use crate::transport::rpc::{self, Handler, Hello, Refusal};
 use crate::transport::{Channel, Lane};
-use crate::types::NodeId;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, stream};
@@ -156,8 +155,12 @@ impl Doors {
                 disk_low: false,
                 sync_p99_micros: engine.log_metrics().sync_p99_micros,
             }),
-            Request::Join(_)
-            | Request::Announce(_)
+            Request::Join(join) => engine.answer_knock(join).await,
+            Request::Gossip { from, message } => {
+                engine.doorstep.pass_on(from, message);
+                Reply::Done
+            }
+            Request::Announce(_)
             | Request::Promote(_)
             | Request::Remove(_)
             | Request::Transfer(_) => engine.change(request).await,
@@ -182,6 +185,9 @@ impl Engine {
     /// The answer of a replica that does not lead.
     pub(crate) fn not_leader(&self) -> Reply {
         let leader = self.leader();
-        Reply::NotLeader(leader.map(|(id, member)| (NodeId(id.0), member.peer_address)))
+        Reply::NotLeader(leader.map(|(id, member)| {
+            let address = self.peers.address(id).unwrap_or(member.peer_address);
+            (id, address)
+        }))
     }
 }

@@ -10,6 +10,7 @@
 //! * a node id is never used twice.
 
 pub(crate) mod change;
+pub(crate) mod doorstep;
 pub(crate) mod engine;
 pub(crate) mod entry;
 pub(crate) mod forward;
@@ -23,6 +24,7 @@ pub(crate) mod snapshot;
 pub(crate) mod state;
 #[cfg(test)]
 mod suite;
+pub(crate) mod whereabouts;
 
 use crate::command::Outcome;
 use crate::runtime;
