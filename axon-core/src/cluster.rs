@@ -6,6 +6,7 @@
 //! says what it wants, and plugs in what is its own.
 
 mod builder;
+mod gossip;
 
 pub use builder::Builder;
 
@@ -13,6 +14,7 @@ use crate::backup::Backup;
 use crate::command::VOCABULARY;
 use crate::compaction;
 use crate::config::{Config, Origin, Promotion, RuntimeChoice};
+use crate::discovery::Discovery;
 use crate::error::{Error, ErrorOutcome};
 use crate::events::Event;
 use crate::founding::{self, Founded, Plugins};
@@ -23,7 +25,7 @@ use crate::raft::message::{Reply, Request};
 use crate::raft::peers::Myself;
 use crate::runtime::{self, simulation};
 use crate::session::Session;
-use crate::status::{MemberStatus, Membership, Metrics, RaftState, Status};
+use crate::status::{MemberStatus, Membership, Metrics, RaftState, SeenNode, Status};
 use crate::store::Store;
 use crate::transport::Transport;
 use crate::types::{ClusterId, LogIndex, Member, NodeId};
@@ -77,6 +79,7 @@ struct Running {
     engine: Arc<Engine>,
     name: String,
     hub: Arc<Hub>,
+    discovery: Arc<Discovery>,
 }
 
 impl Drop for Inner {
@@ -325,6 +328,26 @@ impl Cluster {
         Ok(members
             .map(|(id, member, voter)| member_status(&engine, leader, id, member, voter))
             .collect())
+    }
+
+    /// Returns the nodes that this replica knows to be, or to have been, there: by gossip, so with or
+    /// without a leader. By id; newcomers that knocked here and have none yet come last.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// for node in cluster.seen()? {
+    ///     println!("{} at {}, alive: {}", node.name, node.peer_address, node.alive);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn seen(&self) -> Result<Vec<SeenNode>, Error> {
+        let running = self.inner.running()?;
+        Ok(gossip::seen(&running.engine, &running.discovery))
     }
 
     /// Returns what happened to this replica after event number `after` of this start, oldest
@@ -777,7 +800,7 @@ async fn run(
     transport: Arc<dyn Transport>,
     member: Member,
 ) -> Result<(), Error> {
-    let Founded { identity, storage, directory, reserve } = founded;
+    let Founded { identity, storage, directory, reserve, doors } = founded;
     let myself = Myself {
         cluster_id: identity.cluster_id,
         id: identity.node_id,
@@ -796,15 +819,16 @@ async fn run(
     engine.keep(headroom::yield_leadership(engine.clone(), config.sync_p99_max));
     let promotes = config.promotion == Promotion::Auto;
     let knock_at = match &config.origin {
-        Origin::Join(addresses) => addresses.clone(),
+        Origin::Join(addresses) => addresses.iter().cloned().chain(doors).collect(),
         _ => Vec::new(),
     };
+    let discovery = gossip::start(&engine, &config, &member, knock_at.clone());
     let announced =
         membership::announce(engine.clone(), identity.nonce(), member, promotes, knock_at);
     let hub = Hub::new(engine.reader.clone());
     engine.keep(hub.clone().run());
     let (weak, told) = (Arc::downgrade(inner), hub.clone());
-    let watched = engine.clone();
+    let (watched, told_of) = (engine.clone(), discovery.clone());
     engine.keep(async move {
         // The lock on the directory is held for as long as anything may write to it.
         let _directory = directory;
@@ -813,6 +837,7 @@ async fn run(
             id = announced => Error::Removed { id },
         };
         told.close(&cause);
+        told_of.retire();
         drop(told);
         if let Some(inner) = weak.upgrade() {
             inner.end(&cause);
@@ -820,7 +845,7 @@ async fn run(
         drop(weak);
         std::future::pending::<()>().await;
     });
-    let running = Running { engine, name: identity.name, hub };
+    let running = Running { engine, name: identity.name, hub, discovery };
     let _ = inner.phase.send_replace(Phase::Running(Arc::new(running)));
     Ok(())
 }

@@ -187,10 +187,15 @@ impl Config {
     pub(crate) fn proven_secret(&self) -> Secret {
         self.secret.clone().unwrap_or_else(Secret::none)
     }
+
     /// The largest reserve: more would only be missed.
     pub const DISK_RESERVE_BYTES_MAX: u64 = 1 << 30;
     /// The lowest watermark: what is in flight takes more than less.
     pub const DISK_LOW_BYTES_MIN: u64 = 1 << 20;
+    /// The shortest [`gossip_interval`](Self::gossip_interval): below, idle replicas would be busy.
+    pub const GOSSIP_INTERVAL_MIN: Duration = Duration::from_millis(100);
+    /// The longest one: beyond, who died is told of minutes later.
+    pub const GOSSIP_INTERVAL_MAX: Duration = Duration::from_mins(1);
 
     /// Checks the settings, alone and together.
     pub fn validate(&self) -> Result<(), ConfigError> {
@@ -219,6 +224,12 @@ impl Config {
             self.checkpoint_bytes < self.overlay_bytes_max,
             "overlay_bytes_max",
             "must be greater than checkpoint_bytes, or every checkpoint stops writes",
+        )?;
+        let interval = Self::GOSSIP_INTERVAL_MIN..=Self::GOSSIP_INTERVAL_MAX;
+        check(
+            interval.contains(&self.gossip_interval),
+            "gossip_interval",
+            "must be between 100ms and 60s",
         )?;
         check(!self.request_timeout.is_zero(), "request_timeout", "must be greater than zero")?;
         check(

@@ -22,6 +22,7 @@ use crate::transport::rpc::{self, Hello, Refusal};
 use crate::transport::tcp::TcpTransport;
 use crate::transport::{Lane, Transport};
 use crate::types::{ClusterId, Member, NodeId};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,6 +35,10 @@ const KNOCK_MAX: Duration = Duration::from_secs(2);
 const TURN_AWAY_DEADLINE: Duration = Duration::from_secs(1);
 /// Visitors at a time.
 const VISITORS_MAX: usize = 32;
+/// Doors that a newcomer remembers because a member named them.
+const DOORS_NAMED_MAX: usize = 32;
+/// Doors that it tries in one round.
+const KNOCKS_MAX: usize = 64;
 /// How long one door may take to answer.
 const KNOCK_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -52,6 +57,8 @@ pub(crate) struct Founded {
     pub(crate) directory: Option<DataDir>,
     /// What is set aside on its disk; `None` where the disk is not watched.
     pub(crate) reserve: Option<Reserve>,
+    /// Where members are that it was told of while it knocked.
+    pub(crate) doors: Vec<String>,
 }
 
 impl Identity {
@@ -218,7 +225,8 @@ fn open(
         reserve.make_room_to_start();
     }
     let storage = engine.open(directory.path(), identity.log_id)?;
-    Ok(Founded { identity, storage, directory: Some(directory), reserve })
+    let doors = Vec::new();
+    Ok(Founded { identity, storage, directory: Some(directory), reserve, doors })
 }
 
 /// A replica that is made anew each time it starts.
@@ -226,7 +234,8 @@ fn in_memory(identity: Identity, engine: &dyn StorageEngine) -> Result<Founded, 
     let nowhere = Path::new("");
     engine.create(nowhere, identity.log_id)?;
     let storage = engine.open(nowhere, identity.log_id)?;
-    Ok(Founded { identity, storage, directory: None, reserve: None })
+    let doors = Vec::new();
+    Ok(Founded { identity, storage, directory: None, reserve: None, doors })
 }
 
 /// Knocks until a leader lets this newcomer in; `hear` is told why it did not yet, and ends the
@@ -245,10 +254,11 @@ pub(crate) async fn knock(
     let (directory, nonce) = runtime::blocking(move || prepare(&settings, fresh)).await?;
     let request = Request::Join(JoinRequest { nonce, member: member.clone() });
     let secret = config.proven_secret();
+    let mut doors = Doors::new(addresses, member);
     let knocking = async {
         let mut pause = KNOCK_MIN;
         loop {
-            match knock_once(transport, &secret, addresses, member, &request).await {
+            match knock_once(transport, &secret, &mut doors, member, &request).await {
                 Ok(joined) => return Ok(joined),
                 Err(reason) => {
                     tracing::info!("not a member yet: {reason}");
@@ -274,14 +284,15 @@ pub(crate) async fn knock(
     };
     tracing::info!("joins cluster {cluster_id} under id {node_id}");
     let engine = engine.clone();
-    runtime::blocking(move || match directory {
+    let founded = runtime::blocking(move || match directory {
         Some(directory) => {
             make(&directory, &identity, &*engine)?;
             open(directory, identity, &*engine)
         }
         None => in_memory(identity, &*engine),
     })
-    .await
+    .await?;
+    Ok(Founded { doors: doors.named.into(), ..founded })
 }
 
 /// Tells whoever comes that nobody is in yet. A fellow newcomer that knocks here goes on to its next
@@ -310,40 +321,69 @@ fn prepare(config: &Config, fresh: u128) -> Result<(Option<DataDir>, u128), Erro
     }
 }
 
-/// Asks at each door once, and at the leader's when a door names it.
+/// Where a newcomer knocks: where it was told to, and where members said that others are.
+struct Doors {
+    configured: Vec<String>,
+    /// The latest first; kept between rounds, in case that those who said so are gone.
+    named: VecDeque<String>,
+    myself: String,
+}
+
+impl Doors {
+    fn new(addresses: &[String], member: &Member) -> Self {
+        let myself = member.peer_address.clone();
+        let configured = addresses.iter().filter(|address| **address != myself);
+        Self { configured: configured.cloned().collect(), named: VecDeque::new(), myself }
+    }
+
+    fn name(&mut self, address: String) {
+        if address == self.myself || self.configured.contains(&address) {
+            return;
+        }
+        self.named.retain(|named| *named != address);
+        self.named.push_front(address);
+        self.named.truncate(DOORS_NAMED_MAX);
+    }
+
+    /// The first door, of all that are known now, that is not among the `tried`.
+    fn next(&self, tried: &[String]) -> Option<String> {
+        let mut all = self.configured.iter().chain(&self.named);
+        all.find(|address| !tried.contains(address)).cloned()
+    }
+}
+
+/// Asks at each door once, and next at the leader's when a door names it.
 async fn knock_once(
     transport: &Arc<dyn Transport>,
     secret: &Secret,
-    addresses: &[String],
+    doors: &mut Doors,
     member: &Member,
     request: &Request,
 ) -> Result<(ClusterId, NodeId), String> {
     let mut reason = String::from("it knows no address to knock at");
-    for address in addresses.iter().filter(|address| **address != member.peer_address) {
-        let mut door = address.clone();
-        // A door, the leader it names, and one more should leadership move meanwhile.
-        for _ in 0..3 {
-            match ask(transport, secret, &door, member, request).await {
-                Ok(Reply::Joined { cluster_id, id }) => return Ok((cluster_id, id)),
-                Ok(Reply::NotLeader(Some((_, leader)))) if leader != door => door = leader,
-                Ok(Reply::NotLeader(_)) => {
-                    reason = format!("{door} knows no leader");
-                    break;
-                }
-                Ok(Reply::Refused { reason: words, .. } | Reply::Unavailable(words)) => {
-                    reason = format!("{door}: {words}");
-                    break;
-                }
-                Ok(other) => {
-                    reason = format!("{door}: an unexpected answer: {other:?}");
-                    break;
-                }
-                Err(error) => {
-                    reason = error.to_string();
-                    break;
-                }
+    let mut tried: Vec<String> = Vec::new();
+    let mut next = doors.next(&tried);
+    while let Some(door) = next.take_if(|_| tried.len() < KNOCKS_MAX) {
+        let mut leader = None;
+        match ask(transport, secret, &door, member, request).await {
+            Ok(Reply::Joined { cluster_id, id }) => return Ok((cluster_id, id)),
+            Ok(Reply::Elsewhere { leader: named, members }) => {
+                reason = match &named {
+                    Some(leader) => format!("{door} names {leader} as the leader"),
+                    None => format!("{door} knows no leader"),
+                };
+                members.into_iter().rev().for_each(|address| doors.name(address));
+                leader = named.filter(|leader| *leader != door);
             }
+            Ok(Reply::Refused { reason: words, .. } | Reply::Unavailable(words)) => {
+                reason = format!("{door}: {words}");
+            }
+            Ok(other) => reason = format!("{door}: an unexpected answer: {other:?}"),
+            Err(error) => reason = error.to_string(),
         }
+        tried.push(door);
+        leader = leader.filter(|leader| !tried.contains(leader));
+        next = leader.or_else(|| doors.next(&tried));
     }
     Err(reason)
 }

@@ -56,6 +56,7 @@ pub mod codec;
 pub mod command;
 mod compaction;
 pub mod config;
+mod discovery;
 pub mod error;
 pub mod events;
 mod founding;

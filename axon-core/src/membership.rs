@@ -471,8 +471,8 @@ pub(crate) async fn announce(
     }
 }
 
-/// Asks the leader, found through whoever answers: the leader that is known, the members, the
-/// addresses to knock at.
+/// Asks the leader, found through whoever answers: the leader that is known, the members, those that
+/// gossip, the addresses to knock at.
 pub(crate) async fn ask_leader(engine: &Engine, request: &Request, knock_at: &[String]) -> Reply {
     if engine.leads() {
         return engine.change(request.clone()).await;
@@ -482,8 +482,12 @@ pub(crate) async fn ask_leader(engine: &Engine, request: &Request, knock_at: &[S
     doors.extend(
         engine.members().into_iter().map(|(id, member, _)| (Some(id), member.peer_address)),
     );
+    doors.extend(engine.doorstep.living().into_iter().map(|(id, address)| (Some(id), address)));
     doors.extend(knock_at.iter().map(|address| (None, address.clone())));
-    doors.retain(|(id, address)| *id != Some(engine.id()) && !address.is_empty());
+    let mut known = BTreeSet::new();
+    doors.retain(|(id, address)| {
+        *id != Some(engine.id()) && !address.is_empty() && known.insert(address.clone())
+    });
     let mut last = Reply::Unavailable("no member can be reached".into());
     for (id, address) in doors {
         match engine.ask(id, &address, request).await {

@@ -127,6 +127,48 @@ pub struct MemberStatus {
     pub last_contact: Option<Duration>,
 }
 
+/// A node, by what it says of itself and by whether it is heard; with or without a leader.
+///
+/// It may be a member, one that joins or asks to, or one that was a member and is not forgotten yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenNode {
+    /// Its id; `None` for a newcomer that knocked here and has none yet.
+    pub id: Option<NodeId>,
+    /// Its name.
+    pub name: String,
+    /// Where its API answers; empty when it has none.
+    pub address: String,
+    /// Where its peers reach it now, which the membership may not know yet.
+    pub peer_address: String,
+    /// The Axon version it runs; `None` when it was never heard.
+    pub version: Option<String>,
+    /// Its part in the protocol, as [`RaftState::as_str`] says it; `None` when it was never heard.
+    pub raft_state: Option<String>,
+    /// About what it has applied: the last entry that it told of. `None` when it was never heard.
+    pub applied_index: Option<LogIndex>,
+    /// Whether it gave a sign of life lately, here or to others.
+    pub alive: bool,
+    /// When it last gave one, as far as is known here; `None` when it was never heard.
+    pub last_heard: Option<Duration>,
+}
+
+impl SeenNode {
+    /// A node of which nothing is known but its id.
+    pub(crate) fn unheard(id: Option<NodeId>) -> Self {
+        Self {
+            id,
+            name: String::new(),
+            address: String::new(),
+            peer_address: String::new(),
+            version: None,
+            raft_state: None,
+            applied_index: None,
+            alive: false,
+            last_heard: None,
+        }
+    }
+}
+
 /// Counters and gauges of a replica, for a metrics page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metrics {

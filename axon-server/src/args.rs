@@ -137,6 +137,10 @@ struct Layer {
     #[arg(long, value_name = "DURATION")]
     request_timeout: Option<Span>,
 
+    /// How often the replica tells another of who is there (100ms to 60s) [default: 500ms]
+    #[arg(long, value_name = "DURATION")]
+    gossip_interval: Option<Span>,
+
     /// HTTP connections open at once; one more is answered 503 [default: 10000]
     #[arg(long, value_name = "N")]
     connections_max: Option<usize>,
@@ -214,7 +218,7 @@ impl Layer {
     /// What this layer gives, and below that what `lower` does.
     fn over(self, lower: Self) -> Self {
         first!(self, lower: name data_dir cluster_id listen peer_listen advertise peer_advertise join
-            promotion request_timeout connections_max value_bytes_max key_bytes_max
+            promotion request_timeout gossip_interval connections_max value_bytes_max key_bytes_max
             log_retention_bytes state_cache_bytes history_bytes history_age history_latest_only
             secret_file token_file insecure log log_format config)
     }
@@ -279,6 +283,7 @@ pub struct Settings {
     pub log_format: LogFormat,
     promotion: Promotion,
     request_timeout: Duration,
+    gossip_interval: Duration,
     connections_max: usize,
     limits: Limits,
     log_retention_bytes: u64,
@@ -330,6 +335,7 @@ fn parser() -> Parser {
         "join",
         "promotion",
         "request_timeout",
+        "gossip_interval",
         "connections_max",
         "value_bytes_max",
         "key_bytes_max",
@@ -445,6 +451,7 @@ impl Settings {
             log_format: layer.log_format.unwrap_or_default(),
             promotion: layer.promotion.unwrap_or_default(),
             request_timeout: layer.request_timeout.map_or(defaults.request_timeout, |span| span.0),
+            gossip_interval: layer.gossip_interval.map_or(defaults.gossip_interval, |span| span.0),
             connections_max: layer.connections_max.unwrap_or(Options::default().connections_max),
             limits: Limits {
                 key_bytes_max: layer.key_bytes_max.unwrap_or(defaults.limits.key_bytes_max),
@@ -524,6 +531,7 @@ impl Settings {
             },
             limits: self.limits,
             request_timeout: self.request_timeout,
+            gossip_interval: self.gossip_interval,
             log_retention_bytes: self.log_retention_bytes,
             state_cache_bytes: self.state_cache_bytes,
             history: self.history,

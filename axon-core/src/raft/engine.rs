@@ -4,6 +4,7 @@
 //! what is known of leader and members. Changes of membership arrive here from peers and from the
 //! caller alike, and wait in one queue for `membership.rs`, which takes them one at a time.
 
+use super::doorstep::Doorstep;
 use super::forward::{Leader, Proposer, Route, halted};
 use super::inbound;
 use super::log::Log;
@@ -98,6 +99,8 @@ pub(crate) struct Engine {
     pub(crate) checkpointer: Checkpointer,
     pub(crate) state_store: Arc<dyn StateStore>,
     pub(crate) snapshots: Arc<SnapshotCounters>,
+    /// Newcomers, and gossip.
+    pub(crate) doorstep: Doorstep,
     /// What happened here, for people.
     pub(crate) events: Arc<Events>,
     proposer: Proposer,
@@ -178,6 +181,7 @@ impl Engine {
             state_store: storage.state,
             snapshots,
             events,
+            doorstep: Doorstep::default(),
             proposer,
             log,
             log_store: storage.log,

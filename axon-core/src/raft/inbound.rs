@@ -195,8 +195,12 @@ impl Doors {
                 disk_low: engine.route.room.now().is_low(),
                 sync_p99_micros: engine.log_metrics().sync_p99_micros,
             }),
-            Request::Join(_)
-            | Request::Announce(_)
+            Request::Join(join) => engine.answer_knock(join).await,
+            Request::Gossip { from, message } => {
+                engine.doorstep.pass_on(from, message);
+                Reply::Done
+            }
+            Request::Announce(_)
             | Request::Promote(_)
             | Request::Remove(_)
             | Request::Transfer(_) => engine.change(request).await,
@@ -222,6 +226,9 @@ impl Engine {
     pub(crate) fn not_leader(&self) -> Reply {
         // A leader without an address has no network yet: nobody is sent there.
         let leader = self.leader().filter(|(_, member)| !member.peer_address.is_empty());
-        Reply::NotLeader(leader.map(|(id, member)| (id, member.peer_address)))
+        Reply::NotLeader(leader.map(|(id, member)| {
+            let address = self.peers.address(id).unwrap_or(member.peer_address);
+            (id, address)
+        }))
     }
 }

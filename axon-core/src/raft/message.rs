@@ -43,6 +43,11 @@ pub(crate) enum Request {
     Remove(NodeId),
     /// An operator moves leadership.
     Transfer(Option<NodeId>),
+    /// What the replica that is reached at `from` knows of others, for whoever keeps such notes.
+    Gossip {
+        from: String,
+        message: Bytes,
+    },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -93,6 +98,12 @@ pub(crate) enum Reply {
         alive: usize,
         needed: usize,
         voters: usize,
+    },
+    /// To a newcomer, by a member that does not lead: where the leader is, if one is known here, and
+    /// where others are that may know more.
+    Elsewhere {
+        leader: Option<String>,
+        members: Vec<String>,
     },
 }
 

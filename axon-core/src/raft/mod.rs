@@ -11,6 +11,7 @@
 
 pub(crate) mod change;
 pub(crate) mod chronicle;
+pub(crate) mod doorstep;
 pub(crate) mod engine;
 pub(crate) mod entry;
 pub(crate) mod forward;
@@ -26,6 +27,7 @@ pub(crate) mod snapshot;
 pub(crate) mod state;
 #[cfg(test)]
 mod suite;
+pub(crate) mod whereabouts;
 
 use crate::command::Outcome;
 use crate::runtime;

@@ -6,6 +6,7 @@
 //! [`QUORUM_GRACE`], so that a restart or an election is not mistaken for it.
 
 use super::message::{Pong, Reply, Request};
+use super::whereabouts::Whereabouts;
 use crate::codec;
 use crate::error::TransportError;
 use crate::runtime;
@@ -27,6 +28,8 @@ const ALIVE_WITHIN: Duration = Duration::from_secs(1);
 const QUORUM_GRACE: Duration = Duration::from_millis(750);
 /// A peer that restarts is found again within this.
 const BACK_OFF_MAX: Duration = Duration::from_millis(200);
+/// Replicas that are talked to without being members: newcomers, and members at unexpected places.
+const STRANGERS_MAX: usize = 32;
 /// How long dialling a peer may take.
 const DIAL_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -69,8 +72,9 @@ pub(crate) struct Peers {
     myself: Myself,
     transport: Arc<dyn Transport>,
     table: Mutex<BTreeMap<NodeId, Peer>>,
-    /// Where each member is, by the membership that is effective now.
-    addresses: Mutex<BTreeMap<NodeId, String>>,
+    whereabouts: Mutex<Whereabouts>,
+    /// Clients for whoever listens on an address that is no member's.
+    strangers: Mutex<BTreeMap<String, Arc<Client>>>,
     quorum: watch::Sender<Quorum>,
 }
 
@@ -89,7 +93,8 @@ impl Peers {
             myself,
             transport,
             table: Mutex::default(),
-            addresses: Mutex::default(),
+            whereabouts: Mutex::default(),
+            strangers: Mutex::default(),
             quorum: watch::channel(quorum).0,
         }
     }
@@ -114,15 +119,29 @@ impl Peers {
 
     /// Where `id` is now, if it is a member.
     pub(crate) fn address(&self, id: NodeId) -> Option<String> {
-        self.addresses.lock().expect("no holder of the addresses' lock panics").get(&id).cloned()
+        self.whereabouts().of(id).map(str::to_owned)
+    }
+
+    /// Takes down where a living replica said that it is.
+    pub(crate) fn hear(&self, id: NodeId, generation: u64, address: &str) {
+        self.whereabouts().hear(id, generation, address);
+    }
+
+    fn resolve(&self, id: NodeId, address: &str) -> String {
+        self.whereabouts().instead_of(id, address).to_owned()
+    }
+
+    fn whereabouts(&self) -> MutexGuard<'_, Whereabouts> {
+        self.whereabouts.lock().expect("no holder of the addresses' lock panics")
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer>> {
         self.table.lock().expect("no holder of the peers' lock panics")
     }
 
-    /// Returns the control client of `id`, which answers at `address`.
+    /// Returns the control client of `id`, which answers at `address`, or where it said since.
     pub(crate) fn client(&self, id: NodeId, address: &str) -> Arc<Client> {
+        let address = self.resolve(id, address);
         let mut table = self.table();
         if let Some(peer) = table.get(&id).filter(|peer| peer.address == address) {
             return peer.client.clone();
@@ -135,24 +154,50 @@ impl Peers {
         };
         let hello = Arc::new(move || hello.clone());
         let secret = self.myself.secret.clone();
-        let client = Client::new(self.transport.clone(), address, hello, secret, options);
+        let client = Client::new(self.transport.clone(), &*address, hello, secret, options);
         let client = Arc::new(client);
-        let (address, report, refusal) = (address.to_owned(), None, None);
+        let (report, refusal) = (None, None);
         table.insert(id, Peer { address, client: client.clone(), report, refusal });
         client
     }
 
-    /// Opens a channel of its own on `lane` to `id`, which answers at `address`.
+    /// Returns a control client for whoever listens on `address`: the member's that is there, or one
+    /// that talks to any replica of this cluster.
+    pub(crate) fn client_at(&self, address: &str) -> Arc<Client> {
+        let member = self.whereabouts().who(address);
+        if let Some(id) = member {
+            return self.client(id, address);
+        }
+        let mut strangers = self.strangers.lock().expect("no holder of the strangers' lock panics");
+        if !strangers.contains_key(address) && strangers.len() >= STRANGERS_MAX {
+            strangers.retain(|_, client| client.is_connected());
+            // All are talked to: the one that goes is dialled again when it is needed.
+            if strangers.len() >= STRANGERS_MAX {
+                strangers.pop_first();
+            }
+        }
+        let make = || {
+            let hello = self.myself.hello(Lane::Control);
+            let (transport, hello) = (self.transport.clone(), Arc::new(move || hello.clone()));
+            let secret = self.myself.secret.clone();
+            Arc::new(Client::new(transport, address, hello, secret, ClientOptions::default()))
+        };
+        strangers.entry(address.to_owned()).or_insert_with(make).clone()
+    }
+
+    /// Opens a channel of its own on `lane` to `id`, which answers at `address`, or where it said
+    /// since.
     pub(crate) async fn dial(
         &self,
         id: NodeId,
         address: &str,
         lane: Lane,
     ) -> Result<Channel, TransportError> {
+        let address = self.resolve(id, address);
         let (hello, secret) = (self.myself.hello(lane), &self.myself.secret);
         let expected = Some(id);
         let dialled =
-            rpc::dial(&*self.transport, address, &hello, secret, expected, DIAL_DEADLINE).await;
+            rpc::dial(&*self.transport, &address, &hello, secret, expected, DIAL_DEADLINE).await;
         dialled.map(|(_, channel)| channel)
     }
 
@@ -188,7 +233,8 @@ impl Peers {
             self.note(&listed);
             for (id, member, _) in &listed {
                 if *id != self.myself.id && !member.peer_address.is_empty() {
-                    runtime::spawn(self.clone().ping(*id, member.peer_address.clone()));
+                    let address = self.address(*id).unwrap_or_else(|| member.peer_address.clone());
+                    runtime::spawn(self.clone().ping(*id, address));
                 }
             }
             tokio::time::sleep(PING_INTERVAL).await;
@@ -245,7 +291,7 @@ impl Peers {
     fn note(&self, members: &[(NodeId, Member, bool)]) {
         let addresses = members.iter().map(|(id, member, _)| (*id, member.peer_address.clone()));
         let addresses = addresses.filter(|(_, address)| !address.is_empty()).collect();
-        *self.addresses.lock().expect("no holder of the addresses' lock panics") = addresses;
+        self.whereabouts().note(addresses);
         self.table().retain(|id, _| members.iter().any(|(member, _, _)| member == id));
     }
 }

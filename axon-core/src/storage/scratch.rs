@@ -5,7 +5,7 @@
 //! they are open. Pages that hold only zeros beyond the end of the file below take no memory, which
 //! is most of a prepared segment.
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, DiskSpace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -98,6 +98,10 @@ impl Disk for ScratchDisk {
 
     fn sync_dir(&self, _directory: &Path) -> io::Result<()> {
         Ok(())
+    }
+
+    fn space(&self, directory: &Path) -> io::Result<DiskSpace> {
+        self.below.space(directory)
     }
 }
 
@@ -211,6 +215,10 @@ impl DiskFile for ScratchFile {
 
     fn sync(&self) -> io::Result<()> {
         Ok(())
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)
     }
 }
 

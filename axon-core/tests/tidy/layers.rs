@@ -44,7 +44,8 @@ const ONLY_THERE: &[OnlyThere] = &[
     OnlyThere { name: "openraft_rt", places: &["raft/"] },
     OnlyThere { name: "openraft_rt_tokio", places: &["raft/"] },
     OnlyThere { name: "bincode", places: &["codec.rs"] },
-    OnlyThere { name: "chitchat", places: &["discovery.rs", "discovery/"] },
+    OnlyThere { name: "anyhow", places: &["discovery/"] },
+    OnlyThere { name: "chitchat", places: &["discovery/"] },
     OnlyThere { name: "redb", places: &["storage/redb.rs"] },
     OnlyThere {
         name: "rand",

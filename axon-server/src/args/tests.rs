@@ -95,6 +95,25 @@ fn init_makes_a_cluster_with_the_id_it_is_given() {
 }
 
 #[test]
+fn the_pace_of_gossip_is_set_in_any_spelling_and_bounded() {
+    let interval = |settings: Settings| settings.run_config(9000).gossip_interval;
+    assert_eq!(interval(run(&[])), Duration::from_millis(500));
+    assert_eq!(interval(run(&["--gossip-interval", "100ms"])), Duration::from_millis(100));
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "gossip_interval = \"2s\"\nname = \"n1\"\ndata_dir = \"/d\"").unwrap();
+    let path = file.path().to_str().unwrap();
+    for (environment, wanted) in [(&[][..], 2), (&[("AXON_GOSSIP_INTERVAL", "60s")], 60)] {
+        let given = with(&["--config", path], environment);
+        let Ok(Command::Run(settings)) = given else { panic!("{given:?}") };
+        assert_eq!(interval(settings), Duration::from_secs(wanted));
+    }
+    for wrong in ["99ms", "61s"] {
+        let said = line(&["--name", "n1", "--data-dir", "/d", "--gossip-interval", wrong], &[]);
+        assert!(said.contains("--gossip-interval: must be between 100ms and 60s"), "{said}");
+    }
+}
+
+#[test]
 fn history_has_a_budget_or_is_not_kept() {
     let mib = 1 << 20;
     let kept = |flags: &[&str]| run(flags).run_config(9000).history;

@@ -32,14 +32,14 @@ pub(crate) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response
     Ok(json(wire::encode(&wire::Status::from(&status))))
 }
 
-/// Lists the members of the cluster.
+/// Lists the members of the cluster, and the nodes that are heard, which needs no leader.
 #[utoipa::path(
     get, path = "/v1/members", tag = "cluster",
     responses((status = 200, description = "As this node sees them.", body = wire::Members<'_>), StatusProblems),
 )]
 pub(crate) async fn members(State(shared): State<Arc<Shared>>) -> Result<Response<Body>, Problem> {
-    let members = shared.cluster.members()?;
-    Ok(json(wire::encode(&wire::Members::from(&members[..]))))
+    let (members, seen) = (shared.cluster.members()?, shared.cluster.seen()?);
+    Ok(json(wire::encode(&wire::Members::new(&members, &seen))))
 }
 
 /// Gives a learner a vote.

@@ -138,6 +138,8 @@ impl<'a> From<&'a status::Status> for Status<'a> {
 pub struct Members<'a> {
     /// The members, by id.
     members: Vec<MemberShape<'a>>,
+    /// The nodes that are or were there, by what they tell each other, with or without a leader.
+    seen: Vec<SeenShape<'a>>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -166,8 +168,37 @@ struct MemberShape<'a> {
     applied_index: Option<LogIndex>,
 }
 
-impl<'a> From<&'a [status::MemberStatus]> for Members<'a> {
-    fn from(members: &'a [status::MemberStatus]) -> Self {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SeenNode)]
+struct SeenShape<'a> {
+    /// Its id; null: a newcomer that knocked here and has none yet.
+    #[schema(value_type = Option<u64>, required = true)]
+    id: Option<NodeId>,
+    /// Its name.
+    name: &'a str,
+    /// Where its API is.
+    address: &'a str,
+    /// Where its peers reach it now; the membership may not know yet.
+    peer_address: &'a str,
+    /// The version of its server; null: it has not been heard.
+    #[schema(required = true)]
+    version: Option<&'a str>,
+    /// What it does in the protocol; null: it has not been heard.
+    #[schema(required = true)]
+    raft_state: Option<&'a str>,
+    /// About what it has applied; null: it has not been heard.
+    #[schema(value_type = Option<u64>, required = true)]
+    applied_index: Option<LogIndex>,
+    /// Whether it gave a sign of life lately, here or to others.
+    alive: bool,
+    /// Milliseconds since the last one that is known of here; null: it has not been heard.
+    #[schema(required = true)]
+    last_heard_ms: Option<u64>,
+}
+
+impl<'a> Members<'a> {
+    /// The members, and who was seen.
+    pub fn new(members: &'a [status::MemberStatus], seen: &'a [status::SeenNode]) -> Self {
         let shape = |seen: &'a status::MemberStatus| MemberShape {
             id: seen.id,
             name: &seen.member.name,
@@ -179,7 +210,21 @@ impl<'a> From<&'a [status::MemberStatus]> for Members<'a> {
             version: seen.version.as_deref(),
             applied_index: seen.applied_index,
         };
-        Self { members: members.iter().map(shape).collect() }
+        let seen_shape = |seen: &'a status::SeenNode| SeenShape {
+            id: seen.id,
+            name: &seen.name,
+            address: &seen.address,
+            peer_address: &seen.peer_address,
+            version: seen.version.as_deref(),
+            raft_state: seen.raft_state.as_deref(),
+            applied_index: seen.applied_index,
+            alive: seen.alive,
+            last_heard_ms: seen.last_heard.map(|ago| ago.as_millis() as u64),
+        };
+        Self {
+            members: members.iter().map(shape).collect(),
+            seen: seen.iter().map(seen_shape).collect(),
+        }
     }
 }
 
@@ -273,11 +318,39 @@ mod tests {
             applied_index: Some(LogIndex(40)),
             last_contact: None,
         }];
-        reads(&Members::from(&members[..]), include_str!("../../tests/fixtures/members.json"));
+        let mut seen = [status::SeenNode {
+            id: Some(NodeId(1)),
+            name: "node1".into(),
+            address: "127.0.0.1:9000".into(),
+            peer_address: "127.0.0.1:9001".into(),
+            version: Some("0.1.0".into()),
+            raft_state: Some("leader".into()),
+            applied_index: Some(LogIndex(40)),
+            alive: true,
+            last_heard: Some(Duration::from_millis(120)),
+        }];
+        let documented = include_str!("../../tests/fixtures/members.json");
+        reads(&Members::new(&members, &seen), documented);
         members[0].version = None;
         members[0].applied_index = None;
-        let unheard = String::from_utf8(encode(&Members::from(&members[..])).to_vec()).unwrap();
-        assert!(unheard.ends_with(r#""version":null,"applied_index":null}]}"#), "{unheard}");
+        let of_members = Members::new(&members, &[]);
+        let unheard = String::from_utf8(encode(&of_members).to_vec()).unwrap();
+        let end = r#""version":null,"applied_index":null}],"seen":[]}"#;
+        assert!(unheard.ends_with(end), "{unheard}");
+        seen[0] = status::SeenNode {
+            id: None,
+            version: None,
+            raft_state: None,
+            applied_index: None,
+            alive: false,
+            last_heard: None,
+            ..seen[0].clone()
+        };
+        let of_seen = Members::new(&[], &seen);
+        let unheard = String::from_utf8(encode(&of_seen).to_vec()).unwrap();
+        assert!(unheard.starts_with(r#"{"members":[],"seen":[{"id":null,"name""#), "{unheard}");
+        let end = r#""version":null,"raft_state":null,"applied_index":null,"alive":false,"last_heard_ms":null}]}"#;
+        assert!(unheard.ends_with(end), "{unheard}");
     }
 
     #[test]
