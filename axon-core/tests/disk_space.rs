@@ -23,6 +23,8 @@ const RESERVE_BYTES: u64 = 8 << 20;
 /// Below the watermark, not below what gives up the reserve.
 const LOW: u64 = 20 << 20;
 const AMPLE: u64 = 1 << 30;
+/// Much longer than a disk in memory takes, on however busy a machine.
+const SYNC_P99_MAX: Duration = Duration::from_millis(150);
 
 async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -54,6 +56,7 @@ impl Node {
             origin,
             disk_low_bytes: LOW_BYTES,
             disk_reserve_bytes: RESERVE_BYTES,
+            sync_p99_max: SYNC_P99_MAX,
             name: name.clone(),
             ..Config::default()
         };
@@ -97,6 +100,11 @@ impl Node {
 }
 
 async fn three(root: &Path) -> Vec<Node> {
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter("axon_core=info,openraft=off")
+        .with_ansi(false)
+        .with_test_writer()
+        .try_init();
     let network = MemNetwork::new();
     let mut nodes = Vec::new();
     for number in 1..=3 {
@@ -208,6 +216,7 @@ async fn a_paused_replica_catches_up_when_it_is_needed() {
     // Of the two that hold these entries one goes: what is left of the majority must get them.
     let gone = nodes.remove(3 - leading - paused);
     gone.cluster.shutdown().await.unwrap();
+    drop(gone);
     converge(&nodes).await;
     let refused = until("writes are refused", async || nodes[0].put("k").await.err()).await;
     assert!(matches!(refused, Error::DiskFull | Error::NoLeader { .. }), "{refused}");
@@ -240,4 +249,33 @@ async fn a_replica_on_a_disk_without_a_byte_left_stays_up() {
     node.put("k").await.unwrap();
     assert!(node.cluster.checkpoint().await.unwrap() > LogIndex(0));
     node.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_on_a_slow_disk_hands_over_and_says_why() {
+    let root = tempfile::tempdir().unwrap();
+    let nodes = three(root.path()).await;
+    let slow = until("a leader", async || leader(&nodes)).await;
+    nodes[slow].disk.slow_syncs(2 * SYNC_P99_MAX);
+    // Writes go on all the time: a disk that nobody asks for anything is not slow.
+    let next = until("another leads", async || {
+        let _ = nodes[slow].put("k").await;
+        leader(&nodes).filter(|next| *next != slow)
+    })
+    .await;
+    let told =
+        until("it says why", async || nodes[slow].told(EventKind::LeadershipHandedOver).pop())
+            .await;
+    assert!(told.contains(&nodes[next].status().name), "{told}");
+    let figures = |text: &str| {
+        let words = text.split(|c: char| !c.is_ascii_digit());
+        words.filter_map(|word| word.parse::<u64>().ok()).any(|figure| figure >= 300)
+    };
+    assert!(figures(&told), "the figure is in it: {told}");
+    let slow_told = nodes[slow].told(EventKind::DiskSlow);
+    assert_eq!(slow_told.len(), 1, "{slow_told:?}");
+    assert!(figures(&slow_told[0]), "{slow_told:?}");
+    nodes[next].put("after").await.unwrap();
+    nodes[slow].disk.slow_syncs(Duration::ZERO);
+    converge(&nodes).await;
 }
