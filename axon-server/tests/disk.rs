@@ -9,12 +9,17 @@
 mod common;
 
 use common::PATIENCE;
-use common::child::{Running, ended, within};
+use common::child::{Running, ask, ended, within};
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Room for a few segments of a log and a state, and for little else.
 const SIZE_MIB: u64 = 160;
@@ -85,8 +90,11 @@ impl Node {
         self.status().is_some_and(|status| status["disk"]["low"] == true)
     }
 
+    /// Asks for a key; that a put made it or changed it is the same here.
     fn ask(&self, method: &str, key: &str, body: &str) -> Option<(u16, String)> {
-        self.running().ask(method, &format!("/v1/kv/{key}"), body, PATIENCE)
+        let (status, body) =
+            self.running().ask(method, &format!("/v1/kv/{key}"), body, PATIENCE)?;
+        Some((if status == 201 { 200 } else { status }, body))
     }
 
     /// Fills the disk to its last byte, in a file beside the node's directory.
@@ -101,6 +109,43 @@ impl Node {
 
     fn free(&self) {
         fs::remove_file(self.directory.join("filler")).unwrap();
+    }
+}
+
+/// Writes at a steady pace through all nodes, each key until it is acknowledged.
+struct Load {
+    done: Arc<AtomicBool>,
+    writer: JoinHandle<u64>,
+}
+
+impl Load {
+    fn on(nodes: &[Node]) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        let (stop, doors) = (done.clone(), nodes.iter().map(|node| node.running().api));
+        let doors: Vec<SocketAddr> = doors.collect();
+        let writer = std::thread::spawn(move || {
+            let (mut acknowledged, value) = (0, "v".repeat(16 << 10));
+            for door in doors.iter().cycle() {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                let path = format!("/v1/kv/load{acknowledged}");
+                match ask(*door, "PUT", &path, &value, PATIENCE) {
+                    Some((200 | 201, _)) => acknowledged += 1,
+                    // Refused, or in the middle of an election.
+                    Some((503 | 504 | 507, _)) | None => {}
+                    Some((status, body)) => panic!("{path} is answered {status}: {body}"),
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            acknowledged
+        });
+        Self { done, writer }
+    }
+
+    fn stop(self) -> u64 {
+        self.done.store(true, Ordering::Relaxed);
+        self.writer.join().unwrap()
     }
 }
 
@@ -146,6 +191,7 @@ fn full_disks_stop_writes_alone_and_space_brings_them_back() {
     let root = tempfile::tempdir().unwrap();
     let mut nodes = three(root.path());
     all_answer(&nodes, "PUT", "before", 200);
+    let load = Load::on(&nodes);
 
     // One is full, and it is the leader: the cluster goes on.
     let leader = |nodes: &[Node]| {
@@ -191,6 +237,12 @@ fn full_disks_stop_writes_alone_and_space_brings_them_back() {
             nodes.iter().filter_map(|node| Some(node.status()?["state_hash"].clone())).collect();
         (hashes.len() == 3 && hashes.iter().all(|hash| *hash == hashes[0])).then_some(())
     };
+    let acknowledged = load.stop();
     within(PATIENCE, "the nodes are equal", equal);
+    eprintln!("{acknowledged} writes were acknowledged under load");
+    for number in 0..acknowledged {
+        let (status, _) = nodes[0].ask("GET", &format!("load{number}"), "").unwrap();
+        assert_eq!(status, 200, "write {number} was acknowledged");
+    }
     within(PATIENCE, "none is low", || (!nodes.iter().any(Node::is_low)).then_some(()));
 }
