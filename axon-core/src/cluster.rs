@@ -430,6 +430,9 @@ impl Cluster {
         if status.membership == Membership::None {
             return Err(Error::NotReady { reason: "it is not a member yet".into() });
         }
+        if engine.route.room.now().pauses {
+            return Err(Engine::paused());
+        }
         let lag = status.committed_index.0.saturating_sub(status.applied_index.0);
         if lag > READY_LAG_MAX {
             return Err(Error::NotReady { reason: format!("it is {lag} entries behind") });

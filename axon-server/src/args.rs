@@ -192,6 +192,21 @@ struct Layer {
           default_missing_value = "true", hide_possible_values = true)]
     insecure: Option<bool>,
 
+    /// How much of the disk is set aside, to be given up when it runs full; at most a tenth of it
+    /// [default: 33554432]
+    #[arg(long, value_name = "BYTES")]
+    disk_reserve_bytes: Option<u64>,
+
+    /// Free bytes of the disk below which the replica takes no writes; at most a twentieth of the
+    /// disk [default: 536870912]
+    #[arg(long, value_name = "BYTES")]
+    disk_low_bytes: Option<u64>,
+
+    /// A leader hands over when 1 in 100 syncs of its log takes longer than this, for 5 s, and half
+    /// as long elsewhere [default: 500ms]
+    #[arg(long, value_name = "DURATION")]
+    sync_p99_max: Option<Span>,
+
     /// What is logged to the standard error: error, warn, info, debug, trace, or a filter such as
     /// `info,axon_core=debug`. The Raft engine's own steps are left out unless it is named:
     /// `info,openraft=info` [default: info]
@@ -220,7 +235,8 @@ impl Layer {
         first!(self, lower: name data_dir cluster_id listen peer_listen advertise peer_advertise join
             promotion request_timeout gossip_interval connections_max value_bytes_max key_bytes_max
             log_retention_bytes state_cache_bytes history_bytes history_age history_latest_only
-            secret_file token_file insecure log log_format config)
+            secret_file token_file insecure disk_reserve_bytes disk_low_bytes sync_p99_max log
+            log_format config)
     }
 
     /// Reads the environment through `lookup`; an empty variable is the same as none.
@@ -291,6 +307,9 @@ pub struct Settings {
     history: History,
     secret: Option<Secret>,
     token: Option<Token>,
+    disk_reserve_bytes: u64,
+    disk_low_bytes: u64,
+    sync_p99_max: Duration,
 }
 
 /// Finds out what the program is asked to do. `arguments` begins with the program's name.
@@ -347,6 +366,9 @@ fn parser() -> Parser {
         "secret_file",
         "token_file",
         "insecure",
+        "disk_reserve_bytes",
+        "disk_low_bytes",
+        "sync_p99_max",
     ];
     let mut init = Layer::augment_args(Parser::new("init")).about(
         "Makes a cluster: writes the identity of its first replica into an empty directory, prints the \
@@ -462,6 +484,9 @@ impl Settings {
             history,
             secret,
             token,
+            disk_reserve_bytes: layer.disk_reserve_bytes.unwrap_or(defaults.disk_reserve_bytes),
+            disk_low_bytes: layer.disk_low_bytes.unwrap_or(defaults.disk_low_bytes),
+            sync_p99_max: layer.sync_p99_max.map_or(defaults.sync_p99_max, |span| span.0),
         };
         settings.check(init)?;
         Ok(settings)
@@ -536,6 +561,9 @@ impl Settings {
             state_cache_bytes: self.state_cache_bytes,
             history: self.history,
             secret: self.secret.clone(),
+            disk_reserve_bytes: self.disk_reserve_bytes,
+            disk_low_bytes: self.disk_low_bytes,
+            sync_p99_max: self.sync_p99_max,
             runtime: RuntimeChoice::Callers,
             ..Config::default()
         }

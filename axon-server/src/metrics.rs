@@ -210,6 +210,11 @@ fn replica(page: &mut Page, shared: &Shared) {
     page.gauge("axon_checkpoint_index", "Last entry in its checkpoint.", status.checkpoint_index);
     page.gauge("axon_revision", "The store's revision.", status.revision);
     page.gauge("axon_compacted_revision", "History up to here is gone.", status.compacted_revision);
+    if let Some(disk) = &status.disk {
+        page.gauge("axon_disk_free_bytes", "Bytes left on its disk.", disk.free);
+        let low = u8::from(disk.low);
+        page.gauge("axon_disk_low", "1 while they are too few for writes.", low);
+    }
 }
 
 fn log_and_state(page: &mut Page, metrics: &axon_core::status::Metrics) {

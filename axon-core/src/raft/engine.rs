@@ -44,6 +44,8 @@ const CHANGES_MAX: usize = 256;
 const CORE_STOP_DEADLINE: Duration = Duration::from_secs(3);
 /// How long the checkpoint of a replica that stops may take.
 const LAST_CHECKPOINT_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a read waits on a replica that takes no commands: it has what it needs, or never will.
+const PAUSED_READ_DEADLINE: Duration = Duration::from_secs(1);
 /// How soon a fault of the Raft core is noticed.
 const FAULT_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the log's size is looked at.
@@ -251,9 +253,22 @@ impl Engine {
         older.map(|(_, member)| member.name.clone())
     }
 
-    /// Returns once this replica has applied all that was acknowledged before the call.
+    /// Returns once this replica has applied all that was acknowledged before the call. One that takes
+    /// no commands, for want of space, may never have: it says so soon, that others can be asked.
     pub(crate) async fn linearize(&self, timeout: Duration) -> Result<LogIndex, Error> {
-        self.reads.linearize(timeout).await
+        if !self.route.room.now().pauses {
+            return self.reads.linearize(timeout).await;
+        }
+        match self.reads.linearize(timeout.min(PAUSED_READ_DEADLINE)).await {
+            Err(Error::Timeout { .. }) => Err(Self::paused()),
+            answer => answer,
+        }
+    }
+
+    /// Why a replica that takes no commands for want of space is not ready.
+    pub(crate) fn paused() -> Error {
+        let reason = "its disk is full, and it takes no writes until space is freed: ask another";
+        Error::NotReady { reason: reason.into() }
     }
 
     /// Queues a change of membership and waits for its answer.

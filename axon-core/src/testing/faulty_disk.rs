@@ -22,6 +22,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 const SECTOR: usize = 512;
 /// What there is of a disk of which nobody said how large it is.
@@ -67,6 +68,8 @@ struct State {
     failing_sync: Option<(u64, Fault)>,
     /// How large it is, and how much of it belongs to somebody else, once that was said.
     limits: Option<(u64, u64)>,
+    /// How long a sync takes.
+    sync_time: Duration,
 }
 
 #[derive(Clone)]
@@ -303,6 +306,11 @@ impl FaultyDisk {
         state.limits = Some((total, others));
     }
 
+    /// Makes every sync of a file take so long. Not for simulations: it holds up the thread.
+    pub fn slow_syncs(&self, time: Duration) {
+        self.state().sync_time = time;
+    }
+
     /// Lists the files, sorted.
     #[must_use]
     pub fn paths(&self) -> Vec<PathBuf> {
@@ -528,6 +536,10 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let time = self.disk.state().sync_time;
+        if !time.is_zero() {
+            std::thread::sleep(time);
+        }
         let mut state = self.disk.state();
         state.operate()?;
         state.syncs += 1;

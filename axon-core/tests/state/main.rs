@@ -5,6 +5,7 @@
 mod checkpoints;
 mod compaction;
 mod damage;
+mod full_disk;
 mod layers;
 mod past;
 mod snapshots;

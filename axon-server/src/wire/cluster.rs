@@ -78,8 +78,21 @@ pub struct Status<'a> {
     learners: &'a [NodeId],
     /// A hash of all that is applied, the same on every node.
     state_hash: StateHash,
+    /// The room on its disk; null: it is not watched.
+    #[schema(required = true)]
+    disk: Option<Disk>,
     /// The version of the server.
     version: &'static str,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Disk {
+    /// Bytes that it may still take.
+    free: u64,
+    /// Bytes of the disk.
+    total: u64,
+    /// Whether that is too little: it takes no writes until there is more.
+    low: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -128,6 +141,11 @@ impl<'a> From<&'a status::Status> for Status<'a> {
                 applied_index: status.applied_index,
                 hash: format!("{:032x}", status.state_hash),
             },
+            disk: status.disk.map(|status::DiskStatus { free, total, low }| Disk {
+                free,
+                total,
+                low,
+            }),
             version: VERSION,
         }
     }
@@ -301,6 +319,7 @@ mod tests {
             learners: Vec::new(),
             state_hash: 0xabcd,
             sync_p99: Duration::ZERO,
+            disk: Some(status::DiskStatus { free: 5_000, total: 9_000, low: false }),
             halted: None,
         };
         reads(&Status::from(&status), include_str!("../../tests/fixtures/status.json"));

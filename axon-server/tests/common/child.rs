@@ -60,6 +60,38 @@ pub fn wait(child: &mut Child) -> ExitStatus {
     }
 }
 
+/// Sends one request and returns its answer: status and body. `None` when there is no whole
+/// answer within `limit`, or nobody listens.
+pub fn ask(
+    api: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &str,
+    limit: Duration,
+) -> Option<(u16, String)> {
+    let deadline = Instant::now() + limit;
+    let mut stream = TcpStream::connect_timeout(&api, limit).ok()?;
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    let mut part = [0; 16 << 10];
+    loop {
+        let left = deadline.checked_duration_since(Instant::now())?;
+        stream.set_read_timeout(Some(left.max(Duration::from_millis(1)))).unwrap();
+        match stream.read(&mut part).ok()? {
+            0 => break,
+            bytes => answer.extend_from_slice(&part[..bytes]),
+        }
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, body.to_owned()))
+}
+
 /// A running server; killed when the test is over. A test that fails shows its log.
 pub struct Running {
     pub child: Child,
@@ -118,8 +150,7 @@ impl Running {
         wait(&mut self.child).code()
     }
 
-    /// Sends one request and returns its answer: status and body. `None` when there is no whole
-    /// answer within `limit`, or nobody listens.
+    /// As [`ask`], of this server.
     pub fn ask(
         &self,
         method: &str,
@@ -127,27 +158,7 @@ impl Running {
         body: &str,
         limit: Duration,
     ) -> Option<(u16, String)> {
-        let deadline = Instant::now() + limit;
-        let mut stream = TcpStream::connect_timeout(&self.api, limit).ok()?;
-        let length = body.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
-        );
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = Vec::new();
-        let mut part = [0; 16 << 10];
-        loop {
-            let left = deadline.checked_duration_since(Instant::now())?;
-            stream.set_read_timeout(Some(left.max(Duration::from_millis(1)))).unwrap();
-            match stream.read(&mut part).ok()? {
-                0 => break,
-                bytes => answer.extend_from_slice(&part[..bytes]),
-            }
-        }
-        let answer = String::from_utf8(answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let status = head.split(' ').nth(1)?.parse().ok()?;
-        Some((status, body.to_owned()))
+        ask(self.api, method, path, body, limit)
     }
 
     /// Sends one request until it is answered 200, as an election may be under way; returns the body.
