@@ -147,7 +147,10 @@ fn the_last_of_three_brings_back_what_was_acknowledged_and_a_zombie_stays_out() 
     undead.logged(&format!("refuses this replica: it belongs to cluster {lost}, this is {found}"));
     running[0]
         .logged(&format!("refuses this replica: it belongs to cluster {found}, this is {lost}"));
-    assert_eq!(undead.ask("GET", "/readyz", "", PATIENCE).unwrap().0, 503);
+    within(PATIENCE, "it serves nobody", || {
+        let (status, _) = undead.ask("GET", "/kv/k0", "", PATIENCE)?;
+        (status == 503).then_some(())
+    });
     running[0].call("PUT", "/kv/after", r#"{"value":"w"}"#);
     let status = running[0].look("/v1/status").unwrap();
     assert_eq!((&status["term"], &status["voters"]), (&settled["term"], &ids));
