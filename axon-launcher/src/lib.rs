@@ -19,6 +19,7 @@
 //! | [`formation`] | how the cluster is made, once, whatever interrupts it |
 //! | [`supervisor`] | how N processes become and stay one cluster |
 //! | [`decommission`] | taking a node out for good |
+//! | [`recover`] | a new cluster out of what is left of one |
 //! | [`problem`], [`guard`], [`api`], [`ui`] | HTTP: faults, who may ask, control API, dashboard |
 //!
 //! The launcher holds no data and takes no part in consensus. If it is killed, the cluster goes
@@ -41,6 +42,7 @@ pub mod operations;
 pub mod probe;
 pub mod problem;
 pub mod process;
+pub mod recover;
 pub mod report;
 pub mod supervisor;
 pub mod ui;
@@ -65,6 +67,10 @@ const KILLED: u8 = 130;
 /// # Errors
 /// A sentence for people, when the cluster cannot be started.
 pub async fn run(args: Args) -> Result<ExitCode, String> {
+    if let Some(args::Command::Recover { yes }) = &args.command {
+        let server = find_server(args.server_bin.as_deref())?;
+        return recover::run(&args.data_dir, &server, yes.as_deref());
+    }
     let begun = Instant::now();
     let mut signals =
         Signals::new().map_err(|error| format!("cannot listen to signals: {error}"))?;
@@ -72,6 +78,7 @@ pub async fn run(args: Args) -> Result<ExitCode, String> {
     let ui = Ui::choose(args.ui_dir.as_deref())?;
     // First of all: a second launcher must hear who holds the directory, not that a port is taken.
     let data = DataDir::open(&args.data_dir).map_err(|error| error.to_string())?;
+    recover::refuse_unfinished(&data)?;
     let (listener, address) = listen(args.listen).await?;
     let holder = format!("process {}, dashboard http://{address}", std::process::id());
     if let Err(error) = data.sign(&holder) {
