@@ -207,7 +207,7 @@ async fn damage_is_refused_and_leaves_the_directory_as_it_was() {
     };
     // All of the head and of the end, and a sample of what is between.
     let len = file.len();
-    let sample = |at: &usize| *at < 20 || *at > len - 8 || *at % 61 == 0;
+    let sample = |at: &usize| *at < 20 || *at > len - 8 || at.is_multiple_of(61);
     for at in (0..len).filter(sample) {
         let mut bad = file.clone();
         bad[at] ^= 1 << (at % 8);
