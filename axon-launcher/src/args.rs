@@ -1,6 +1,6 @@
 //! The command line and its environment. Parses and validates; starts nothing.
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -62,7 +62,13 @@ Exit codes: 0 stopped cleanly, 1 could not start, 2 usage, 130 killed by a secon
 )]
 pub struct Args {
     /// Where the cluster lives; made if it is not there.
-    #[arg(long, env = "AXON_LAUNCHER_DATA_DIR", value_name = "DIR", default_value = "./axon-data")]
+    #[arg(
+        long,
+        global = true,
+        env = "AXON_LAUNCHER_DATA_DIR",
+        value_name = "DIR",
+        default_value = "./axon-data"
+    )]
     pub data_dir: PathBuf,
 
     /// Where the dashboard and the control API answer. An address that others reach needs a token.
@@ -99,7 +105,7 @@ pub struct Args {
     pub nodes: u8,
 
     /// The program that runs a node [default: axon-server beside this program, then in PATH].
-    #[arg(long, env = "AXON_LAUNCHER_SERVER_BIN", value_name = "PATH")]
+    #[arg(long, global = true, env = "AXON_LAUNCHER_SERVER_BIN", value_name = "PATH")]
     pub server_bin: Option<PathBuf>,
 
     /// Serves the dashboard from this directory instead of the one built in.
@@ -109,6 +115,25 @@ pub struct Args {
     /// How much the launcher says on standard error, such as `warn` or `axon_launcher=debug`.
     #[arg(long, env = "AXON_LAUNCHER_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
+
+    /// What to do instead of running a cluster.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What is done while no launcher and no node runs.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Makes a new cluster of what is left of one that lost its majority for good.
+    ///
+    /// Without --yes it only shows what is left, and what may be lost. The best survivor becomes the
+    /// first member of a new cluster; the other nodes' directories are kept in before-recovery-N, and
+    /// the next start brings the nodes back by joining. Interrupted, the same command finishes.
+    Recover {
+        /// Consent: the id of the cluster that is lost, typed out.
+        #[arg(long, value_name = "CLUSTER_ID")]
+        yes: Option<String>,
+    },
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

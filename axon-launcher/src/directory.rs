@@ -196,9 +196,7 @@ impl DataDir {
             _ => {}
         }
         private_directory(&aside).map_err(at(&aside))?;
-        let marker = Marker { node: name.clone(), cluster_id: cluster.clone() };
-        let bytes = serde_json::to_vec_pretty(&marker).expect("a marker has only string keys");
-        replace_file(&aside.join("launcher.json"), &bytes).map_err(at(&aside))?;
+        Self::write_marker(&aside, name, cluster)?;
         fs::rename(&aside, &path).map_err(at(&path))?;
         let nodes = self.root.join("nodes");
         sync_directory(&nodes).map_err(at(&nodes))
@@ -219,6 +217,50 @@ impl DataDir {
             sync_directory(&directory).map_err(at(&directory))?;
         }
         Ok(())
+    }
+
+    /// Moves the node's directory to `keep`, below the data root, if it is there and is of cluster `id`.
+    /// Can be done again.
+    pub fn set_aside(
+        &self,
+        name: &NodeName,
+        id: &ClusterId,
+        keep: &str,
+    ) -> Result<(), DirectoryError> {
+        let path = self.node(name);
+        if path.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        Self::check_marker(&path, name, id)?;
+        let keep = self.root.join(keep);
+        private_directory(&keep).map_err(at(&keep))?;
+        fs::rename(&path, keep.join(name.as_str())).map_err(at(&path))?;
+        for directory in [&self.root.join("nodes"), &keep, &self.root] {
+            sync_directory(directory).map_err(at(directory))?;
+        }
+        Ok(())
+    }
+
+    /// Writes into the node's marker that it is of cluster `id` now, and no longer of `former`. Can be
+    /// done again.
+    pub fn mark_again(
+        &self,
+        name: &NodeName,
+        former: &ClusterId,
+        id: &ClusterId,
+    ) -> Result<(), DirectoryError> {
+        let path = self.node(name);
+        if Self::check_marker(&path, name, id).is_ok() {
+            return Ok(());
+        }
+        Self::check_marker(&path, name, former)?;
+        Self::write_marker(&path, name, id)
+    }
+
+    fn write_marker(path: &Path, name: &NodeName, id: &ClusterId) -> Result<(), DirectoryError> {
+        let marker = Marker { node: name.clone(), cluster_id: id.clone() };
+        let bytes = serde_json::to_vec_pretty(&marker).expect("a marker has only string keys");
+        replace_file(&path.join("launcher.json"), &bytes).map_err(at(path))
     }
 
     /// Deletes what [`DataDir::retire`] put aside. Can be done again.

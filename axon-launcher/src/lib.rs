@@ -29,6 +29,7 @@
 //! | [`secret`] | how tokens and secrets are kept in files |
 //! | [`guard`], [`session`], [`sign_in`] | who may ask |
 //! | [`problem`], [`api`], [`ui`] | HTTP: faults, control API, dashboard |
+//! | [`recover`] | a new cluster out of what is left of one |
 //!
 //! The launcher holds no data and takes no part in consensus. If it is killed, the cluster goes
 //! on; the next launcher takes the nodes over.
@@ -58,6 +59,7 @@ pub mod proc;
 pub mod process;
 pub mod proxy;
 pub mod quorum;
+pub mod recover;
 pub mod report;
 pub mod roster;
 pub mod samples;
@@ -88,6 +90,10 @@ const KILLED: u8 = 130;
 /// # Errors
 /// A sentence for people, when the cluster cannot be started.
 pub async fn run(args: Args) -> Result<ExitCode, String> {
+    if let Some(args::Command::Recover { yes }) = &args.command {
+        let server = find_server(args.server_bin.as_deref())?;
+        return recover::run(&args.data_dir, &server, yes.as_deref());
+    }
     let begun = Instant::now();
     let mut signals =
         Signals::new().map_err(|error| format!("cannot listen to signals: {error}"))?;
@@ -96,6 +102,7 @@ pub async fn run(args: Args) -> Result<ExitCode, String> {
     let ui = Ui::choose(args.ui_dir.as_deref())?;
     // First of all: a second launcher must hear who holds the directory, not that a port is taken.
     let data = DataDir::open(&args.data_dir).map_err(|error| error.to_string())?;
+    recover::refuse_unfinished(&data)?;
     let (listener, address) = listen(args.listen).await?;
     let holder = format!("process {}, dashboard http://{address}", std::process::id());
     if let Err(error) = data.sign(&holder) {

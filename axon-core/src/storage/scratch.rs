@@ -167,7 +167,7 @@ impl DiskFile for ScratchFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut changed = self.changed();
-        if len < changed.len && len % PAGE_BYTES != 0 {
+        if len < changed.len && !len.is_multiple_of(PAGE_BYTES) {
             let number = len / PAGE_BYTES;
             let mut page = self.page(&changed, number)?;
             page[(len % PAGE_BYTES) as usize..].fill(0);

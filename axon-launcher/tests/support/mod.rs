@@ -113,6 +113,14 @@ impl Site {
         said
     }
 
+    /// Runs a launcher that must do something and end, and returns what it says.
+    #[allow(dead_code, reason = "not every test file has such a thing to do")]
+    pub fn done(&self, extra: &[&str]) -> String {
+        let output = self.command(extra).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     pub async fn send(&self, method: Method, port: u16, path: &str, body: &str) -> Answer {
         self.client.send(method, port, path, body.to_owned(), ANSWER).await.unwrap()
     }
