@@ -301,10 +301,9 @@ impl From<Error> for Problem {
             Error::NoQuorum { alive, needed, .. } => {
                 problem.detail("alive", alive).detail("needed", needed)
             }
-            Error::WouldLoseQuorum { alive, needed, voters, .. } => problem
-                .detail("alive", alive)
-                .detail("needed", needed)
-                .detail("voters", voters),
+            Error::WouldLoseQuorum { alive, needed, voters, .. } => {
+                problem.detail("alive", alive).detail("needed", needed).detail("voters", voters)
+            }
             Error::Timeout { waited, .. } => problem.detail("waited_ms", millis(waited)),
             Error::TooLarge { what, limit, got } => {
                 problem.detail("what", what).detail("limit", limit).detail("got", got)
@@ -432,6 +431,9 @@ mod tests {
             (Error::DuplicateKey { key: "k".into() }, refused(400, "duplicate_key")),
             (Error::IdempotencyMismatch, refused(422, "idempotency_mismatch")),
         ]);
+        let alone = Error::WouldLoseQuorum { reason: "why".into(), alive: 1, needed: 2, voters: 2 };
+        let alone = parsed(&Problem::from(alone));
+        assert_eq!(alone["details"], json!({ "alive": 1, "needed": 2, "voters": 2 }));
         let gone = parsed(&Problem::from(Error::Compacted { requested, oldest }));
         assert_eq!(gone["details"], json!({ "requested": 7, "oldest": 8 }));
         let binary = parsed(&Problem::from(Error::DuplicateKey { key: (&b"\xff"[..]).into() }));
