@@ -493,9 +493,6 @@ impl Cluster {
     /// # let two = two.settings(|config| config.promotion = Promotion::Manual).start().await?;
     /// # two.wait_ready(Duration::from_secs(30)).await?;
     /// # one.promote(two.status()?.node_id).await?;
-    /// # while !one.members()?.iter().all(|member| member.alive) {
-    /// #     tokio::time::sleep(Duration::from_millis(20)).await;
-    /// # }
     /// // To the voter with the shortest lag, of those that answer.
     /// let leader = one.transfer_leadership(None).await?;
     /// assert_eq!(leader, two.status()?.node_id);
