@@ -78,6 +78,8 @@ enum Phase {
 struct Running {
     engine: Arc<Engine>,
     name: String,
+    /// What the membership is to say of it.
+    member: Member,
     hub: Arc<Hub>,
     discovery: Arc<Discovery>,
 }
@@ -418,7 +420,8 @@ impl Cluster {
     /// # Ok(()) }
     /// ```
     pub fn readiness(&self) -> Result<(), Error> {
-        let engine = self.inner.engine()?;
+        let running = self.inner.running()?;
+        let engine = &running.engine;
         if let Some(fault) = engine.fault() {
             return Err(fault);
         }
@@ -432,6 +435,13 @@ impl Cluster {
         }
         if engine.route.room.now().pauses {
             return Err(Engine::paused());
+        }
+        // Whoever is told of it now would be told where it was.
+        let told = engine.members().into_iter().find(|(id, ..)| *id == status.node_id);
+        if told.is_some_and(|(_, told, _)| told != running.member) {
+            return Err(Error::NotReady {
+                reason: "the others do not know its address yet".into(),
+            });
         }
         let lag = status.committed_index.0.saturating_sub(status.applied_index.0);
         if lag > READY_LAG_MAX {
@@ -512,9 +522,6 @@ impl Cluster {
     /// # let two = two.settings(|config| config.promotion = Promotion::Manual).start().await?;
     /// # two.wait_ready(Duration::from_secs(30)).await?;
     /// # one.promote(two.status()?.node_id).await?;
-    /// # while !one.members()?.iter().all(|member| member.alive) {
-    /// #     tokio::time::sleep(Duration::from_millis(20)).await;
-    /// # }
     /// // To the voter with the shortest lag, of those that answer.
     /// let leader = one.transfer_leadership(None).await?;
     /// assert_eq!(leader, two.status()?.node_id);
@@ -827,7 +834,7 @@ async fn run(
     };
     let discovery = gossip::start(&engine, &config, &member, knock_at.clone());
     let announced =
-        membership::announce(engine.clone(), identity.nonce(), member, promotes, knock_at);
+        membership::announce(engine.clone(), identity.nonce(), member.clone(), promotes, knock_at);
     let hub = Hub::new(engine.reader.clone());
     engine.keep(hub.clone().run());
     let (weak, told) = (Arc::downgrade(inner), hub.clone());
@@ -848,7 +855,7 @@ async fn run(
         drop(weak);
         std::future::pending::<()>().await;
     });
-    let running = Running { engine, name: identity.name, hub, discovery };
+    let running = Running { engine, name: identity.name, member, hub, discovery };
     let _ = inner.phase.send_replace(Phase::Running(Arc::new(running)));
     Ok(())
 }

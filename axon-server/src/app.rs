@@ -14,7 +14,7 @@ use crate::guard::{self, Guard};
 use crate::metrics::{self, Requests, Route};
 use crate::openapi;
 use crate::problem::{Code, Problem};
-use crate::routes::{cluster, health, kv, snapshot, v1, watch};
+use crate::routes::{cluster, events, health, kv, snapshot, v1, watch};
 use axon_core::store::ReadConsistency;
 use axon_core::types::Limits;
 use axon_core::{Cluster, Store};
@@ -159,6 +159,7 @@ fn doors() -> [(&'static str, MethodRouter<Arc<Shared>>); 12] {
         ("/v1/members", get(cluster::members)),
         ("/v1/members/{id}", delete(cluster::remove)),
         ("/v1/members/{id}/promote", post(cluster::promote)),
+        ("/v1/events", get(events::events)),
         ("/v1/leader/transfer", post(cluster::transfer)),
         ("/livez", get(health::livez)),
         ("/readyz", get(health::readyz)),

@@ -66,7 +66,7 @@ impl World {
 
     /// Waits until exactly `voters` vote as replica `on` sees it, and no change is under way.
     async fn until_voters(&self, on: u64, voters: &[u64]) {
-        let wanted = BTreeSet::from_iter(voters.iter().copied());
+        let wanted = set(voters);
         self.until(&format!("voters {voters:?} on {on}"), |world| {
             world.engine(on).configs() == [wanted.clone()]
         })

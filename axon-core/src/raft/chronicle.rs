@@ -189,16 +189,13 @@ impl Chronicle {
             if *id == now.myself {
                 continue;
             }
-            let answers = match now.heard.get(id) {
-                Some(alive) => {
-                    self.awaited.remove(id);
-                    *alive
-                }
-                None => {
-                    // A member that moved is heard of anew, too: what was known of it stands.
-                    let since = *self.awaited.entry(*id).or_insert(now.at);
-                    now.at - since < FIRST_WORD_WITHIN && !self.unreachable.contains(id)
-                }
+            let answers = if let Some(alive) = now.heard.get(id) {
+                self.awaited.remove(id);
+                *alive
+            } else {
+                // A member that moved is heard of anew, too: what was known of it stands.
+                let since = *self.awaited.entry(*id).or_insert(now.at);
+                now.at - since < FIRST_WORD_WITHIN && !self.unreachable.contains(id)
             };
             if !answers && self.unreachable.insert(*id) {
                 let text = format!("{} does not answer", named(*id, member));
