@@ -58,6 +58,7 @@ pub mod config;
 pub mod error;
 pub mod events;
 mod founding;
+pub mod histogram;
 mod identity;
 pub mod machine;
 mod membership;
@@ -71,6 +72,7 @@ pub mod storage;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod trace;
 pub mod transport;
 pub mod txn;
 pub mod types;

@@ -301,10 +301,9 @@ impl From<Error> for Problem {
             Error::NoQuorum { alive, needed, .. } => {
                 problem.detail("alive", alive).detail("needed", needed)
             }
-            Error::WouldLoseQuorum { alive, needed, voters, .. } => problem
-                .detail("alive", alive)
-                .detail("needed", needed)
-                .detail("voters", voters),
+            Error::WouldLoseQuorum { alive, needed, voters, .. } => {
+                problem.detail("alive", alive).detail("needed", needed).detail("voters", voters)
+            }
             Error::Timeout { waited, .. } => problem.detail("waited_ms", millis(waited)),
             Error::TooLarge { what, limit, got } => {
                 problem.detail("what", what).detail("limit", limit).detail("got", got)

@@ -7,12 +7,13 @@
 //!
 //! Invariant: every waiting caller is answered, at its deadline at the latest.
 
-use super::message::{self, Proposed};
+use super::message::{self, Names, Proposed};
 use super::peers::Peers;
 use super::{Proposal, Raft, TypeConfig};
 use crate::command::Outcome;
 use crate::error::{Error, ErrorOutcome, TransportError};
-use crate::raft::engine::ClusterClock;
+use crate::raft::engine::{ClusterClock, SLOW_AFTER};
+use crate::trace::Trace;
 use crate::txn::ANSWER_BYTES_MAX;
 use crate::types::NodeId;
 use crate::{codec, runtime};
@@ -61,6 +62,8 @@ struct Waiting {
     attempted: bool,
     /// Gone once the caller has its answer.
     done: Option<oneshot::Sender<Result<Outcome, Error>>>,
+    /// What its caller calls it.
+    trace: Option<Trace>,
     _admitted: OwnedSemaphorePermit,
 }
 
@@ -69,6 +72,9 @@ pub(crate) struct Route {
     pub(crate) raft: Raft,
     pub(crate) peers: Arc<Peers>,
     pub(crate) clock: Arc<ClusterClock>,
+    /// Commands sent on to a leader elsewhere, and those that others sent here.
+    pub(crate) forwarded_out: AtomicU64,
+    pub(crate) forwarded_in: AtomicU64,
 }
 
 impl Proposer {
@@ -87,6 +93,7 @@ impl Proposer {
         &self,
         command: Bytes,
         timeout: Duration,
+        trace: Option<Trace>,
     ) -> Result<Outcome, Error> {
         let weight = command.len().max(256) as u32;
         let admitted = self
@@ -103,6 +110,7 @@ impl Proposer {
             deadline: begun + timeout,
             attempted: false,
             done: Some(done),
+            trace,
             _admitted: admitted,
         };
         self.queue.send(waiting).map_err(|_| Error::ShutDown)?;
@@ -199,6 +207,11 @@ pub(crate) enum Leader {
 }
 
 impl Route {
+    pub(crate) fn new(raft: Raft, peers: Arc<Peers>, clock: Arc<ClusterClock>) -> Self {
+        let (forwarded_out, forwarded_in) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { raft, peers, clock, forwarded_out, forwarded_in }
+    }
+
     /// Who leads, as far as is known here.
     pub(crate) fn leader(&self) -> Option<Leader> {
         let metrics = self.raft.metrics();
@@ -261,9 +274,16 @@ impl Route {
         answers
     }
 
-    /// Serves a batch that another replica forwarded.
-    pub(crate) async fn serve_forwarded(&self, commands: Vec<Bytes>) -> Bytes {
+    /// Serves a batch that the replica called `from` forwarded.
+    pub(crate) async fn serve_forwarded(
+        &self,
+        commands: Vec<Bytes>,
+        names: &Names,
+        from: &str,
+    ) -> Bytes {
         let count = commands.len();
+        let begun = runtime::now();
+        self.forwarded_in.fetch_add(count as u64, Ordering::Relaxed);
         let lost = vec![Proposed::Unknown; count];
         let mut answers = if matches!(self.leader(), Some(Leader::Here)) {
             let write = self.write_here(commands);
@@ -271,8 +291,33 @@ impl Route {
         } else {
             vec![Proposed::NotLeader; count]
         };
+        for (place, name) in names {
+            if let Some(answer) = answers.get(*place) {
+                tell(&self.peers.myself().name, from, name, begun.elapsed(), answer);
+            }
+        }
         lighten(&mut answers);
         codec::encode(&answers)
+    }
+}
+
+/// Says in the log of replica `node` what became there of a write that has a name.
+fn tell(node: &str, from: &str, trace: &Trace, took: Duration, answer: &Proposed) {
+    let millis = took.as_millis() as u64;
+    match answer {
+        Proposed::Done(_) if took < SLOW_AFTER => {
+            tracing::debug!(node, from, request_id = %trace, millis, "a forwarded write is decided");
+        }
+        Proposed::Done(_) => {
+            tracing::warn!(node, from, request_id = %trace, millis, "a forwarded write was slow");
+        }
+        // It was sent to the wrong place: whoever sent it asks again.
+        Proposed::NotLeader => {
+            tracing::debug!(node, from, request_id = %trace, millis, "a forwarded write found no leader here");
+        }
+        _ => {
+            tracing::warn!(node, from, request_id = %trace, millis, "a forwarded write was lost from sight");
+        }
     }
 }
 
@@ -344,7 +389,10 @@ impl Flight {
         let deadline = batch.iter().map(|waiting| waiting.deadline).max();
         let deadline = deadline.unwrap_or_else(runtime::now);
         let commands: Vec<Bytes> = batch.iter().map(|waiting| waiting.command.clone()).collect();
-        let mut attempt = std::pin::pin!(self.attempt(&leader, commands, deadline));
+        let names = batch.iter().enumerate();
+        let names = names.filter_map(|(place, waiting)| Some((place, waiting.trace.clone()?)));
+        let mut attempt =
+            std::pin::pin!(self.attempt(&leader, commands, names.collect(), deadline));
         let answers = loop {
             let open = batch.iter().filter(|waiting| waiting.done.is_some());
             let Some(next_deadline) = open.map(|waiting| waiting.deadline).min() else { return };
@@ -395,12 +443,14 @@ impl Flight {
         &self,
         leader: &Leader,
         commands: Vec<Bytes>,
+        names: Names,
         deadline: Instant,
     ) -> Result<Vec<Proposed>, bool> {
         match leader {
             Leader::Here => Ok(self.route.write_here(commands).await),
             Leader::At(id, address) => {
-                let frame = message::encode_forward(commands.iter());
+                self.route.forwarded_out.fetch_add(commands.len() as u64, Ordering::Relaxed);
+                let frame = message::encode_forward(commands.iter(), &names);
                 let left = deadline.saturating_duration_since(runtime::now());
                 let client = self.route.peers.client(*id, address);
                 let reply = client.request(frame, left).await.map_err(|error| {

@@ -21,6 +21,7 @@ pub(crate) mod network;
 pub(crate) mod peers;
 pub(crate) mod reads;
 pub(crate) mod snapshot;
+mod standing;
 pub(crate) mod state;
 #[cfg(test)]
 mod suite;

@@ -17,6 +17,7 @@ pub mod redb;
 pub mod wal;
 
 use crate::error::StorageError;
+use crate::histogram::Histogram;
 use crate::types::LogIndex;
 use bytes::Bytes;
 use std::ops::{Bound, Range};
@@ -113,6 +114,10 @@ pub struct LogMetrics {
     pub sync_micros: u64,
     /// The 99th percentile of the latest 512 syncs, in microseconds.
     pub sync_p99_micros: u64,
+    /// How long each sync took, in microseconds.
+    pub sync_durations: Histogram,
+    /// How many records each group had that was synced as one.
+    pub group_entries: Histogram,
     /// Bytes that the log takes on disk.
     pub disk_bytes: u64,
 }
