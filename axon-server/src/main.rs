@@ -181,6 +181,9 @@ async fn run(settings: &Settings) -> Result<(), Failure> {
     };
     let version = axon_server::wire::VERSION;
     tracing::info!(name = settings.name, %api, told, version, "serving");
+    if settings.insecure {
+        tracing::warn!("--insecure: whoever reaches this node may be served without being asked");
+    }
 
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {

@@ -41,9 +41,9 @@ const ROUTES: [&str; 18] = [
 ];
 const METHODS: [&str; 6] = ["GET", "HEAD", "PUT", "POST", "DELETE", "other"];
 /// The statuses that the server answers. The last stands for everything else.
-const STATUSES: [u16; 22] = [
-    200, 201, 304, 400, 404, 405, 406, 408, 409, 410, 412, 413, 414, 415, 422, 429, 431, 500, 503,
-    504, 507, 0,
+const STATUSES: [u16; 24] = [
+    200, 201, 304, 400, 401, 403, 404, 405, 406, 408, 409, 410, 412, 413, 414, 415, 422, 429, 431,
+    500, 503, 504, 507, 0,
 ];
 /// Upper bounds of the latency buckets in microseconds.
 const BOUNDS: [u64; 14] = [

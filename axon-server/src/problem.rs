@@ -59,6 +59,10 @@ macro_rules! codes {
 codes! {
     /// The request makes no sense.
     BadRequest = BAD_REQUEST, "bad_request", "Bad request";
+    /// The token is missing, or is another one.
+    Unauthorized = UNAUTHORIZED, "unauthorized", "Unauthorized";
+    /// The request comes from a page of another site.
+    Forbidden = FORBIDDEN, "forbidden", "Forbidden";
     /// What is asked for does not exist.
     NotFound = NOT_FOUND, "not_found", "Not found";
     /// The path exists, the method does not.

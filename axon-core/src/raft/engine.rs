@@ -171,7 +171,8 @@ impl Engine {
         let raft = Raft::new(myself.id.0, raft_config, networks, log.clone(), machine)
             .await
             .map_err(|fatal| halted(&fatal))?;
-        let route = Arc::new(Route::new(raft.clone(), peers.clone(), clock));
+        let (for_route, limits) = (raft.clone(), config.limits);
+        let route = Arc::new(Route::new(for_route, peers.clone(), clock, limits));
         let proposer = Proposer::start(route.clone(), config.inflight_bytes_max);
         let reads = Reads::start(route.clone(), reader.applied());
         let (changes, queue) = mpsc::channel(CHANGES_MAX);

@@ -10,12 +10,12 @@
 use super::message::{self, Names, Proposed};
 use super::peers::Peers;
 use super::{Proposal, Raft, TypeConfig};
-use crate::command::Outcome;
+use crate::command::{self, Outcome};
 use crate::error::{Error, ErrorOutcome, TransportError};
 use crate::raft::engine::{ClusterClock, SLOW_AFTER};
 use crate::trace::Trace;
 use crate::txn::ANSWER_BYTES_MAX;
-use crate::types::NodeId;
+use crate::types::{Limits, NodeId};
 use crate::{codec, runtime};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -30,7 +30,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 /// Commands in one batch.
-const BATCH_COMMANDS_MAX: usize = 1024;
+const BATCH_COMMANDS_MAX: usize = message::FORWARDED_MAX;
 /// Bytes of commands in one batch, unless a single command is larger.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Batches on their way. With more, batches are smaller and cost more; with fewer, the next batch
@@ -72,6 +72,7 @@ pub(crate) struct Route {
     pub(crate) raft: Raft,
     pub(crate) peers: Arc<Peers>,
     pub(crate) clock: Arc<ClusterClock>,
+    pub(crate) limits: Limits,
     /// Commands sent on to a leader elsewhere, and those that others sent here.
     pub(crate) forwarded_out: AtomicU64,
     pub(crate) forwarded_in: AtomicU64,
@@ -207,9 +208,14 @@ pub(crate) enum Leader {
 }
 
 impl Route {
-    pub(crate) fn new(raft: Raft, peers: Arc<Peers>, clock: Arc<ClusterClock>) -> Self {
+    pub(crate) fn new(
+        raft: Raft,
+        peers: Arc<Peers>,
+        clock: Arc<ClusterClock>,
+        limits: Limits,
+    ) -> Self {
         let (forwarded_out, forwarded_in) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { raft, peers, clock, forwarded_out, forwarded_in }
+        Self { raft, peers, clock, limits, forwarded_out, forwarded_in }
     }
 
     /// Who leads, as far as is known here.
@@ -275,21 +281,36 @@ impl Route {
     }
 
     /// Serves a batch that the replica called `from` forwarded.
+    ///
+    /// Each command is looked at before it enters the log: at one that cannot be read every replica
+    /// would halt, and again at each start.
     pub(crate) async fn serve_forwarded(
         &self,
         commands: Vec<Bytes>,
         names: &Names,
         from: &str,
     ) -> Bytes {
-        let count = commands.len();
         let begun = runtime::now();
-        self.forwarded_in.fetch_add(count as u64, Ordering::Relaxed);
-        let lost = vec![Proposed::Unknown; count];
+        self.forwarded_in.fetch_add(commands.len() as u64, Ordering::Relaxed);
         let mut answers = if matches!(self.leader(), Some(Leader::Here)) {
-            let write = self.write_here(commands);
-            tokio::time::timeout(FORWARDED_DEADLINE, write).await.unwrap_or(lost)
+            let vocabulary = self.vocabulary();
+            let mut refused = Vec::new();
+            let mut sound = Vec::with_capacity(commands.len());
+            for (place, encoded) in commands.into_iter().enumerate() {
+                match command::check(&encoded, &self.limits, vocabulary) {
+                    Ok(()) => sound.push(encoded),
+                    Err(reason) => refused.push((place, reason)),
+                }
+            }
+            let mut answers = self.write_forwarded(sound).await;
+            // In ascending order: each finds those before it in their places.
+            for (place, reason) in refused {
+                tracing::warn!("a command that was forwarded here is refused: {reason}");
+                answers.insert(place, Proposed::Refused(reason));
+            }
+            answers
         } else {
-            vec![Proposed::NotLeader; count]
+            vec![Proposed::NotLeader; commands.len()]
         };
         for (place, name) in names {
             if let Some(answer) = answers.get(*place) {
@@ -298,6 +319,23 @@ impl Route {
         }
         lighten(&mut answers);
         codec::encode(&answers)
+    }
+
+    async fn write_forwarded(&self, commands: Vec<Bytes>) -> Vec<Proposed> {
+        if commands.is_empty() {
+            return Vec::new();
+        }
+        let lost = vec![Proposed::Unknown; commands.len()];
+        let write = self.write_here(commands);
+        tokio::time::timeout(FORWARDED_DEADLINE, write).await.unwrap_or(lost)
+    }
+
+    /// What every member understands.
+    fn vocabulary(&self) -> u16 {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let members = metrics.membership_config.membership().nodes();
+        members.map(|(_, member)| member.vocabulary).min().unwrap_or(0)
     }
 }
 
@@ -413,6 +451,7 @@ impl Flight {
             match answer {
                 Proposed::Done(outcome) => waiting.answer(Ok(outcome)),
                 Proposed::NotLeader => self.again(waiting),
+                Proposed::Refused(reason) => waiting.answer(Err(Error::Refused { reason })),
                 Proposed::Unknown => {
                     waiting.attempted = true;
                     self.again(waiting);

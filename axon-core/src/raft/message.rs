@@ -17,6 +17,9 @@ use openraft::raft::{
 };
 use serde::{Deserialize, Serialize};
 
+/// Commands in one forwarded batch. A frame of empty ones would take many times its size in memory.
+pub(crate) const FORWARDED_MAX: usize = 1024;
+
 const TAG_REQUEST: u8 = 0;
 const TAG_FORWARD: u8 = 1;
 const TAG_HEARTBEAT: u8 = 2;
@@ -118,6 +121,8 @@ pub(crate) enum Proposed {
     Unknown,
     /// The leader has halted or stops.
     Stopped,
+    /// Not handed to the log: the leader finds this wrong with it.
+    Refused(String),
 }
 
 /// The names that callers gave to commands of a batch, each with the command's place in it.
@@ -147,10 +152,12 @@ impl Control {
             TAG_REQUEST => codec::decode(&frame)
                 .map(|request| Self::Request(Box::new(request)))
                 .map_err(|error| error.to_string()),
-            TAG_FORWARD => split(frame).map(|commands| Self::Forward(commands, Names::new())),
+            TAG_FORWARD => {
+                split(frame, FORWARDED_MAX).map(|commands| Self::Forward(commands, Names::new()))
+            }
             TAG_FORWARD_NAMED => {
                 let names = decode_names(&take_part(&mut frame)?)?;
-                split(frame).map(|commands| Self::Forward(commands, names))
+                split(frame, FORWARDED_MAX).map(|commands| Self::Forward(commands, names))
             }
             TAG_HEARTBEAT => decode_append(frame).map(Self::Heartbeat),
             tag => {
@@ -189,6 +196,9 @@ pub(crate) fn encode_forward<'a>(
 fn decode_names(mut bytes: &[u8]) -> Result<Names, String> {
     let mut names = Names::new();
     while bytes.has_remaining() {
+        if names.len() == FORWARDED_MAX {
+            return Err(format!("more than {FORWARDED_MAX} names"));
+        }
         let cut = || "a name is cut short".to_owned();
         let place = bytes.try_get_u32_le().map_err(|_| cut())? as usize;
         let len = usize::from(bytes.try_get_u8().map_err(|_| cut())?);
@@ -200,9 +210,12 @@ fn decode_names(mut bytes: &[u8]) -> Result<Names, String> {
     Ok(names)
 }
 
-fn split(mut bytes: Bytes) -> Result<Vec<Bytes>, String> {
+fn split(mut bytes: Bytes, parts_max: usize) -> Result<Vec<Bytes>, String> {
     let mut parts = Vec::new();
     while bytes.has_remaining() {
+        if parts.len() == parts_max {
+            return Err(format!("a batch of more than {parts_max}"));
+        }
         parts.push(take_part(&mut bytes)?);
     }
     Ok(parts)
@@ -267,7 +280,7 @@ pub(crate) fn decode_append(mut frame: Bytes) -> Result<AppendEntriesRequest<Typ
     let header = take_part(&mut frame)?;
     let header: AppendHeader = codec::decode_from(&header).map_err(|error| error.to_string())?;
     let first = header.prev_log_id.as_ref().map_or(0, |prev| prev.index + 1);
-    let entries = split(frame)?
+    let entries = split(frame, usize::MAX)?
         .into_iter()
         .zip(first..)
         .map(|(bytes, index)| entry::decode(index, bytes))
@@ -364,6 +377,17 @@ mod tests {
             let _ = Control::decode(bytes.clone());
             let _ = decode_append(bytes.clone());
             let _ = decode_appended(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_batch_of_too_many_commands_is_refused() {
+        let batch = |count| vec![Bytes::new(); count];
+        for (count, taken) in [(FORWARDED_MAX, true), (FORWARDED_MAX + 1, false)] {
+            assert_eq!(
+                Control::decode(encode_forward(batch(count).iter(), &Names::new())).is_ok(),
+                taken
+            );
         }
     }
 
