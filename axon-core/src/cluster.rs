@@ -262,6 +262,7 @@ impl Cluster {
             () => Membership::None,
         };
         let log_metrics = engine.log_metrics();
+        let standing = engine.standing();
         Ok(Status {
             cluster_id: engine.peers.myself().cluster_id,
             node_id: id,
@@ -277,6 +278,12 @@ impl Cluster {
             committed_index: LogIndex(metrics.local_committed.map_or(0, |id| id.index)),
             applied_index: view.position().index,
             checkpoint_index: engine.reader.checkpoint_position().index,
+            purged_index: standing.purged_index,
+            vote: standing.vote,
+            quorum_ack_age: standing.quorum_ack_age,
+            joint: standing.joint,
+            quorum: standing.quorum,
+            peers: standing.peers,
             voters,
             learners,
             state_hash: view.totals().hash,

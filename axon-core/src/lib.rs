@@ -61,6 +61,7 @@ pub mod error;
 pub mod events;
 mod founding;
 mod headroom;
+pub mod histogram;
 mod identity;
 pub mod machine;
 mod membership;
@@ -75,6 +76,7 @@ pub mod storage;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod trace;
 pub mod transport;
 pub mod txn;
 pub mod types;

@@ -1,5 +1,6 @@
 //! What a replica says of itself and of its cluster. Plain data, made by `cluster.rs`.
 
+use crate::histogram::Histogram;
 use crate::types::{ClusterId, LogIndex, Member, NodeId, Revision};
 use std::time::Duration;
 
@@ -81,6 +82,18 @@ pub struct Status {
     pub applied_index: LogIndex,
     /// The last entry that its checkpoint holds.
     pub checkpoint_index: LogIndex,
+    /// Entries up to here are gone from its log.
+    pub purged_index: LogIndex,
+    /// Whom it last voted for; `None` before its first term.
+    pub vote: Option<NodeId>,
+    /// How long ago a quorum last answered it, if it leads.
+    pub quorum_ack_age: Option<Duration>,
+    /// Whether a change of membership is half done.
+    pub joint: bool,
+    /// How many voters answer here.
+    pub quorum: Quorum,
+    /// The other members, by id.
+    pub peers: Vec<PeerStatus>,
     /// Who votes, sorted.
     pub voters: Vec<NodeId>,
     /// Who receives the log without a vote, sorted.
@@ -104,6 +117,35 @@ pub struct DiskStatus {
     pub total: u64,
     /// Whether that is too little: it takes no writes until there is more.
     pub low: bool,
+}
+
+/// How many voters answer, against how many a decision needs. During a change of membership, of the half
+/// that is worse off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quorum {
+    /// Voters that answer, this replica among them if it votes.
+    pub alive: usize,
+    /// How many a decision needs.
+    pub needed: usize,
+    /// Voters in all.
+    pub voters: usize,
+    /// Whether too few answer, and have for longer than a restart or an election takes.
+    pub lost: bool,
+}
+
+/// Another member, as a replica sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Its id.
+    pub id: NodeId,
+    /// The last entry that its log is known to share with the leader's; only the leader knows.
+    pub matched: Option<LogIndex>,
+    /// Entries of the leader's log beyond that.
+    pub lag: Option<u64>,
+    /// Whether it answered lately.
+    pub alive: bool,
+    /// How long ago it last answered; `None` when it never did since this replica started.
+    pub last_contact: Option<Duration>,
 }
 
 /// A member, as one replica sees it.
@@ -169,6 +211,15 @@ impl SeenNode {
     }
 }
 
+/// Snapshots that went over the network one way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Transfers {
+    /// How long each took, in microseconds.
+    pub micros: Histogram,
+    /// Bytes of all.
+    pub bytes: u64,
+}
+
 /// Counters and gauges of a replica, for a metrics page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metrics {
@@ -178,8 +229,8 @@ pub struct Metrics {
     pub applied_entries: u64,
     /// Checkpoints written since the start.
     pub checkpoints: u64,
-    /// Time spent writing checkpoints, in microseconds.
-    pub checkpoint_micros: u64,
+    /// How long each of them took, in microseconds.
+    pub checkpoint_micros: Histogram,
     /// Bytes in the overlays.
     pub overlay_bytes: u64,
     /// Bytes that the state's base takes on disk.
@@ -190,14 +241,24 @@ pub struct Metrics {
     pub compacted_revision: Revision,
     /// What history up to this revision left behind is gone too.
     pub swept_revision: Revision,
+    /// Elections that this replica has started since it did.
+    pub elections: u64,
     /// Leadership changes seen since the start.
     pub leader_changes: u64,
     /// Snapshots sent to other members since the start.
     pub snapshots_sent: u64,
+    /// How long they took, and their bytes.
+    pub snapshot_sends: Transfers,
     /// Snapshots installed here since the start.
     pub snapshots_installed: u64,
+    /// How long it took to receive and install them, and their bytes.
+    pub snapshot_receipts: Transfers,
     /// Writes proposed through this replica.
     pub proposals: u64,
+    /// How many of those were sent on to a leader elsewhere; again each time it was tried.
+    pub forwarded_out: u64,
+    /// Writes that other replicas sent on to this one.
+    pub forwarded_in: u64,
     /// `ReadIndex` rounds asked of the leader by this replica.
     pub read_index_rounds: u64,
     /// Linearizable reads served by those rounds.

@@ -16,6 +16,7 @@ use crate::openapi;
 use crate::problem::{Code, Problem};
 use crate::routes::{cluster, events, health, kv, snapshot, v1, watch};
 use axon_core::store::ReadConsistency;
+use axon_core::trace::Trace;
 use axon_core::types::Limits;
 use axon_core::{Cluster, Store};
 use axum::Router;
@@ -110,12 +111,18 @@ impl App {
     pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
         let begun = Instant::now();
         let running = Running::new(&self.shared.requests.running);
-        let id = self.ids.of(request.headers());
+        let (id, theirs) = self.ids.of(request.headers());
         let method = metrics::method_index(request.method());
         let door = AssertUnwindSafe(self.dispatch(request)).catch_unwind();
-        let (route, mut response) = door.await.unwrap_or_else(|panic| {
+        // Only a name that the client chose travels on: it alone looks for it in other nodes' logs.
+        let answer = match theirs {
+            Some(trace) => trace.scope(door).await,
+            None => door.await,
+        };
+        let (route, mut response) = answer.unwrap_or_else(|panic| {
             let message = panic_message(panic.as_ref());
-            tracing::error!(request_id = ?id, message, "a request met a bug");
+            let request_id = id.to_str().unwrap_or_default();
+            tracing::error!(request_id, message, "a request met a bug");
             (Route::OTHER, Problem::panicked().into_response())
         });
         let headers = response.headers_mut();
@@ -219,26 +226,29 @@ struct RequestIds {
 }
 
 impl RequestIds {
-    const LENGTH_MAX: usize = 128;
-
     fn new() -> Self {
         Self { prefix: axon_core::runtime::random_u128() as u64, next: AtomicU64::new(1) }
     }
 
-    fn of(&self, headers: &HeaderMap) -> HeaderValue {
-        if let Some(theirs) = headers.get(REQUEST_ID).filter(|id| Self::is_sane(id.as_bytes())) {
-            return theirs.clone();
+    /// The id, and the same as a trace when the client chose it.
+    fn of(&self, headers: &HeaderMap) -> (HeaderValue, Option<Trace>) {
+        if let Some(theirs) = headers.get(REQUEST_ID)
+            && let Some(trace) = Self::sane(theirs)
+        {
+            return (theirs.clone(), Some(trace));
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut text = String::with_capacity(33);
         write!(text, "{:016x}-{number:x}", self.prefix).expect("a string takes every text");
-        HeaderValue::from_maybe_shared(Bytes::from(text)).expect("hexadecimal digits are a header")
+        let made = HeaderValue::from_maybe_shared(Bytes::from(text));
+        (made.expect("hexadecimal digits are a header"), None)
     }
 
     /// Ids go into logs: nothing long, and nothing but plain characters.
-    fn is_sane(id: &[u8]) -> bool {
+    fn sane(id: &HeaderValue) -> Option<Trace> {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
-        (1..=Self::LENGTH_MAX).contains(&id.len()) && id.iter().all(plain)
+        let text = id.to_str().ok().filter(|id| id.as_bytes().iter().all(plain))?;
+        Trace::new(text)
     }
 }
 
@@ -262,11 +272,13 @@ mod tests {
             headers.insert(REQUEST_ID, HeaderValue::from_bytes(id).unwrap());
             ids.of(&headers)
         };
-        assert_eq!(answer(b"trace-1:a/b"), "trace-1:a/b");
-        let long = [b'a'; RequestIds::LENGTH_MAX + 1];
+        let (id, trace) = answer(b"trace-1:a/b");
+        assert_eq!((id.to_str().unwrap(), trace.unwrap().as_str()), ("trace-1:a/b", "trace-1:a/b"));
+        let long = [b'a'; Trace::BYTES_MAX + 1];
         for bad in [&b"two words"[..], b"", b"\xff", b"<script>", &long] {
-            let id = answer(bad);
-            assert!(RequestIds::is_sane(id.as_bytes()) && id.as_bytes() != bad, "{id:?}");
+            let (id, trace) = answer(bad);
+            assert!(RequestIds::sane(&id).is_some() && id.as_bytes() != bad, "{id:?}");
+            assert_eq!(trace, None, "nobody looks for what this node made up");
         }
         assert_ne!(ids.of(&HeaderMap::new()), ids.of(&HeaderMap::new()));
     }

@@ -18,6 +18,8 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 /// How long a replica may take to hand over leadership and write its checkpoint. What it misses then is
 /// in the log.
@@ -70,9 +72,12 @@ fn main() -> ExitCode {
             let _ = io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
-        Err(Refusal::Usage(line)) => return end(Err(Failure { code: Failure::USAGE, line })),
+        Err(Refusal::Usage(line)) => {
+            return end(Err(Failure { code: Failure::USAGE, line }), LogFormat::Text);
+        }
     };
-    end(execute(&command))
+    let (Command::Init(settings) | Command::Run(settings)) = &command;
+    end(execute(&command), settings.log_format)
 }
 
 fn execute(command: &Command) -> Result<(), Failure> {
@@ -100,11 +105,29 @@ fn execute(command: &Command) -> Result<(), Failure> {
     result
 }
 
-fn end(result: Result<(), Failure>) -> ExitCode {
+/// Says why the process ends, whatever the log's filter lets through, in the log's own format.
+fn end(result: Result<(), Failure>, format: LogFormat) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
     let line = failure.line.replace('\n', " ");
-    eprintln!("axon-server: {line}");
+    match format {
+        LogFormat::Text => eprintln!("axon-server: {line}"),
+        LogFormat::Json => eprintln!("{}", json_line(&line, failure.code)),
+    }
     ExitCode::from(failure.code)
+}
+
+/// A line as the JSON log has them.
+fn json_line(message: &str, exit_code: u8) -> String {
+    let mut timestamp = String::new();
+    // A clock that cannot be shown is no reason to lose the line.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    let line = serde_json::json!({
+        "timestamp": timestamp,
+        "level": "ERROR",
+        "fields": { "message": message, "exit_code": exit_code },
+        "target": "axon_server",
+    });
+    line.to_string()
 }
 
 fn start_logging(log: &str, format: LogFormat) -> Result<(), Failure> {

@@ -7,7 +7,8 @@
 use crate::app::Shared;
 use crate::routes::health;
 use crate::wire;
-use axon_core::status::RaftState;
+use axon_core::histogram::Histogram;
+use axon_core::status::{PeerStatus, RaftState, Transfers};
 use axum::http::{Method, StatusCode};
 use std::fmt::{Display, Write};
 use std::sync::OnceLock;
@@ -215,6 +216,37 @@ fn replica(page: &mut Page, shared: &Shared) {
         let low = u8::from(disk.low);
         page.gauge("axon_disk_low", "1 while they are too few for writes.", low);
     }
+    page.gauge("axon_raft_purged_index", "Entries up to here are purged.", status.purged_index);
+    page.gauge("axon_quorum_alive", "Voters that answer this replica.", status.quorum.alive);
+    page.gauge("axon_quorum_needed", "Voters that a decision needs.", status.quorum.needed);
+    let lost = u8::from(status.quorum.lost);
+    page.gauge("axon_quorum_lost", "1 while too few voters answer.", lost);
+    page.gauge(
+        "axon_raft_joint",
+        "1 while a change of membership is half done.",
+        u8::from(status.joint),
+    );
+    if let Some(age) = status.quorum_ack_age {
+        let name = "axon_raft_quorum_ack_age_seconds";
+        page.gauge(name, "Time since a quorum answered this leader.", age.as_secs_f64());
+    }
+    peers(page, &status.peers);
+}
+
+fn peers(page: &mut Page, peers: &[PeerStatus]) {
+    let name = "axon_peer_alive";
+    page.head(name, "gauge", "1 while the member answers this replica.");
+    for peer in peers {
+        page.line(name, &format!(r#"peer="{}""#, peer.id), u8::from(peer.alive));
+    }
+    let lags = || peers.iter().filter_map(|peer| Some((peer.id, peer.lag?)));
+    if lags().next().is_some() {
+        let name = "axon_replication_lag_entries";
+        page.head(name, "gauge", "Entries of this leader's log that the member has not confirmed.");
+        for (id, lag) in lags() {
+            page.line(name, &format!(r#"peer="{id}""#), lag);
+        }
+    }
 }
 
 fn log_and_state(page: &mut Page, metrics: &axon_core::status::Metrics) {
@@ -222,24 +254,38 @@ fn log_and_state(page: &mut Page, metrics: &axon_core::status::Metrics) {
     page.counter("axon_log_appended_entries_total", "Entries appended.", log.appended_entries);
     page.counter("axon_log_appended_bytes_total", "Bytes appended.", log.appended_bytes);
     page.counter("axon_log_syncs_total", "Syncs of the log.", log.syncs);
-    page.counter("axon_log_sync_seconds_total", "Time in syncs.", seconds(log.sync_micros));
+    let name = "axon_log_sync_duration_seconds";
+    page.histogram(name, "Time of each sync of the log.", &log.sync_durations, seconds);
+    let name = "axon_log_group_entries";
+    page.histogram(
+        name,
+        "Entries in each group that was synced as one.",
+        &log.group_entries,
+        whole,
+    );
     let p99 = seconds(log.sync_p99_micros);
     page.gauge("axon_log_sync_p99_seconds", "99th percentile of the latest syncs.", p99);
     page.gauge("axon_log_disk_bytes", "Bytes of the log on disk.", log.disk_bytes);
     page.counter("axon_applied_entries_total", "Entries applied.", metrics.applied_entries);
-    page.counter("axon_checkpoints_total", "Checkpoints written.", metrics.checkpoints);
-    let checkpoint_time = seconds(metrics.checkpoint_micros);
-    page.counter("axon_checkpoint_seconds_total", "Time in checkpoints.", checkpoint_time);
+    let checkpoints = &metrics.checkpoint_micros;
+    page.counter("axon_checkpoints_total", "Checkpoints written.", checkpoints.count());
+    let name = "axon_checkpoint_duration_seconds";
+    page.histogram(name, "Time to write each checkpoint.", checkpoints, seconds);
     page.gauge("axon_overlay_bytes", "Changes not checkpointed yet.", metrics.overlay_bytes);
     page.gauge("axon_state_disk_bytes", "Bytes of the state on disk.", metrics.state_disk_bytes);
     page.gauge("axon_history_bytes", "Bytes of the past that is kept.", metrics.history_bytes);
     let swept = metrics.swept_revision;
     page.gauge("axon_swept_revision", "What history up to here left is gone too.", swept);
-    page.counter("axon_leader_changes_total", "Changes of leader seen.", metrics.leader_changes);
-    page.counter("axon_snapshots_sent_total", "Snapshots sent.", metrics.snapshots_sent);
-    let installed = metrics.snapshots_installed;
-    page.counter("axon_snapshots_installed_total", "Snapshots installed.", installed);
+    page.counter("axon_raft_elections_total", "Elections started here.", metrics.elections);
+    let changes = metrics.leader_changes;
+    page.counter("axon_raft_leader_changes_total", "Changes of leader seen.", changes);
+    transfers(page, "sent", &metrics.snapshot_sends);
+    transfers(page, "installed", &metrics.snapshot_receipts);
     page.counter("axon_proposals_total", "Writes proposed here.", metrics.proposals);
+    let forwarded = metrics.forwarded_out;
+    page.counter("axon_proposals_forwarded_total", "Writes sent on to the leader.", forwarded);
+    let received = metrics.forwarded_in;
+    page.counter("axon_proposals_received_total", "Writes that others sent on to here.", received);
     let rounds = metrics.read_index_rounds;
     page.counter("axon_read_index_rounds_total", "ReadIndex rounds asked.", rounds);
     let reads = metrics.linearizable_reads;
@@ -248,6 +294,16 @@ fn log_and_state(page: &mut Page, metrics: &axon_core::status::Metrics) {
     page.counter("axon_watch_events_total", "Events told to watchers.", metrics.watch_events);
     let resyncs = metrics.watch_resyncs;
     page.counter("axon_watch_resyncs_total", "Watchers too slow for the history.", resyncs);
+}
+
+fn transfers(page: &mut Page, way: &str, transfers: &Transfers) {
+    let help = format!("Snapshots {way}.");
+    page.counter(&format!("axon_snapshots_{way}_total"), &help, transfers.micros.count());
+    let help = format!("Bytes of snapshots {way}.");
+    page.counter(&format!("axon_snapshots_{way}_bytes_total"), &help, transfers.bytes);
+    let (name, help) =
+        (format!("axon_snapshots_{way}_duration_seconds"), format!("Time of each snapshot {way}."));
+    page.histogram(&name, &help, &transfers.micros, seconds);
 }
 
 /// What Linux tells of this process; where it does not, the lines are missing.
@@ -263,6 +319,10 @@ fn process(page: &mut Page) {
         if let (Some(user), Some(system)) = (field(14), field(15)) {
             let cpu = (user + system) / TICKS_PER_SECOND;
             page.counter("process_cpu_seconds_total", "CPU time used.", cpu);
+        }
+        if let (Some(start), Some(boot)) = (field(22), boot_time()) {
+            let start = boot + start / TICKS_PER_SECOND;
+            page.gauge("process_start_time_seconds", "Start, in seconds since 1970.", start);
         }
         if let Some(threads) = field(20) {
             page.gauge("process_threads", "Threads.", threads);
@@ -287,6 +347,12 @@ fn process(page: &mut Page) {
     }
 }
 
+/// When the machine was started, in seconds since 1970.
+fn boot_time() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+}
+
 struct Page(String);
 
 impl Page {
@@ -308,6 +374,22 @@ impl Page {
         self.write(format_args!("{name} {value}\n"));
     }
 
+    /// Shows a histogram whose values `shown` puts into the metric's unit.
+    fn histogram(&mut self, name: &str, help: &str, values: &Histogram, shown: fn(u64) -> f64) {
+        self.head(name, "histogram", help);
+        let mut count = 0;
+        for (exponent, bucket) in values.counts().iter().enumerate() {
+            count += bucket;
+            // The last bucket has no bound.
+            let bound = match exponent + 1 {
+                Histogram::BUCKETS => "+Inf".to_owned(),
+                _ => shown(1 << exponent).to_string(),
+            };
+            self.write(format_args!("{name}_bucket{{le=\"{bound}\"}} {count}\n"));
+        }
+        self.write(format_args!("{name}_sum {}\n{name}_count {count}\n", shown(values.sum())));
+    }
+
     fn write(&mut self, text: std::fmt::Arguments<'_>) {
         self.0.write_fmt(text).expect("a string takes every text");
     }
@@ -319,6 +401,10 @@ fn load(counter: &AtomicU64) -> u64 {
 
 fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
+}
+
+fn whole(number: u64) -> f64 {
+    number as f64
 }
 
 #[cfg(test)]

@@ -80,6 +80,9 @@ pub(crate) async fn keep(engine: Arc<Engine>) {
             engine.leader_changes.fetch_add(1, Ordering::Relaxed);
         }
         for (kind, text) in chronicle.compare(now) {
+            if kind == EventKind::ElectionStarted {
+                engine.elections.fetch_add(1, Ordering::Relaxed);
+            }
             engine.events.record(kind, text);
         }
     }

@@ -20,9 +20,10 @@ use crate::config::{Config, Promotion};
 use crate::error::{Error, StorageError};
 use crate::events::{EventKind, Events};
 use crate::state::{Checkpointer, State, StateConfig, StateReader};
-use crate::status::{DiskStatus, RaftState};
+use crate::status::{DiskStatus, RaftState, Transfers};
 use crate::storage::disk::DiskSpace;
 use crate::storage::{LogMetrics, LogStore, StateStore, Storage};
+use crate::trace::Trace;
 use crate::transport::Transport;
 use crate::types::{Limits, LogIndex, Member, NodeId};
 use crate::{codec, runtime};
@@ -48,6 +49,8 @@ const LAST_CHECKPOINT_DEADLINE: Duration = Duration::from_secs(10);
 const PAUSED_READ_DEADLINE: Duration = Duration::from_secs(1);
 /// How soon a fault of the Raft core is noticed.
 const FAULT_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a write that has a name may take before it is told of.
+pub(crate) const SLOW_AFTER: Duration = Duration::from_secs(1);
 /// How often the log's size is looked at.
 const PURGE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -111,6 +114,8 @@ pub(crate) struct Engine {
     config: Arc<Config>,
     changes: mpsc::Sender<Change>,
     tasks: Mutex<Vec<AbortHandle>>,
+    /// Elections started here, since the start.
+    pub(crate) elections: AtomicU64,
     /// Other leaders than before, since the start.
     pub(crate) leader_changes: AtomicU64,
 }
@@ -118,22 +123,31 @@ pub(crate) struct Engine {
 /// Snapshots sent and installed since the start: counted, and told.
 #[derive(Debug, Default)]
 pub(crate) struct SnapshotCounters {
-    sent: AtomicU64,
-    installed: AtomicU64,
+    sent: Mutex<Transfers>,
+    installed: Mutex<Transfers>,
     events: Arc<Events>,
 }
 
 impl SnapshotCounters {
-    pub(crate) fn sent(&self, to: NodeId) {
-        self.sent.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn sent(&self, to: NodeId, bytes: u64, took: Duration) {
+        count_transfer(&self.sent, bytes, took);
         self.events.record(EventKind::SnapshotSent, format!("a snapshot was sent to id {to}"));
     }
 
+    pub(crate) fn received(&self, bytes: u64, took: Duration) {
+        count_transfer(&self.installed, bytes, took);
+    }
+
     pub(crate) fn installed(&self, index: LogIndex) {
-        self.installed.fetch_add(1, Ordering::Relaxed);
         let text = format!("a snapshot was installed: everything up to entry {index}");
         self.events.record(EventKind::SnapshotInstalled, text);
     }
+}
+
+fn count_transfer(transfers: &Mutex<Transfers>, bytes: u64, took: Duration) {
+    let mut transfers = transfers.lock().expect("no holder of the counters' lock panics");
+    transfers.bytes += bytes;
+    transfers.micros.record(took.as_micros() as u64);
 }
 
 impl Engine {
@@ -167,8 +181,7 @@ impl Engine {
             .await
             .map_err(|fatal| halted(&fatal))?;
         let (for_route, limits) = (raft.clone(), config.limits);
-        let (for_peers, room) = (peers.clone(), Arc::default());
-        let route = Arc::new(Route { raft: for_route, peers: for_peers, clock, limits, room });
+        let route = Arc::new(Route::new(for_route, peers.clone(), clock, limits));
         let proposer = Proposer::start(route.clone(), config.inflight_bytes_max);
         let reads = Reads::start(route.clone(), reader.applied());
         let (changes, queue) = mpsc::channel(CHANGES_MAX);
@@ -190,6 +203,7 @@ impl Engine {
             config,
             changes,
             tasks: Mutex::default(),
+            elections: AtomicU64::new(0),
             leader_changes: AtomicU64::new(0),
         });
         engine.keep(inbound::accept(engine.clone()));
@@ -241,7 +255,13 @@ impl Engine {
         if got > limit {
             return Err(Error::TooLarge { what: "command", limit, got });
         }
-        self.proposer.propose(command, timeout).await
+        let Some(trace) = Trace::current() else {
+            return self.proposer.propose(command, timeout, None).await;
+        };
+        let begun = runtime::now();
+        let result = self.proposer.propose(command, timeout, Some(trace.clone())).await;
+        tell(&self.peers.myself().name, &trace, begun.elapsed(), &result);
+        result
     }
 
     /// The name of a member that does not understand `vocabulary`.
@@ -407,8 +427,14 @@ impl Engine {
         metrics.history_bytes = view.totals().history_bytes();
         metrics.compacted_revision = view.compacted_revision();
         metrics.swept_revision = view.swept_revision();
-        metrics.snapshots_sent = self.snapshots.sent.load(Ordering::Relaxed);
-        metrics.snapshots_installed = self.snapshots.installed.load(Ordering::Relaxed);
+        let transfers = |counted: &Mutex<Transfers>| *counted.lock().expect("no holder panics");
+        metrics.snapshot_sends = transfers(&self.snapshots.sent);
+        metrics.snapshots_sent = metrics.snapshot_sends.micros.count();
+        metrics.snapshot_receipts = transfers(&self.snapshots.installed);
+        metrics.snapshots_installed = metrics.snapshot_receipts.micros.count();
+        metrics.elections = self.elections.load(Ordering::Relaxed);
+        metrics.forwarded_out = self.route.forwarded_out.load(Ordering::Relaxed);
+        metrics.forwarded_in = self.route.forwarded_in.load(Ordering::Relaxed);
         metrics.leader_changes = self.leader_changes.load(Ordering::Relaxed);
         metrics.proposals = self.proposer.proposals.load(Ordering::Relaxed);
         metrics.read_index_rounds = self.reads.counters.rounds.load(Ordering::Relaxed);
@@ -435,6 +461,20 @@ impl Engine {
         let log = self.log_store.clone();
         runtime::blocking(move || log.close()).await;
         checkpointed.map_err(Error::from)
+    }
+}
+
+/// Says in the log of replica `node` what became of a write that has a name.
+fn tell(node: &str, trace: &Trace, took: Duration, result: &Result<Outcome, Error>) {
+    let millis = took.as_millis() as u64;
+    match result {
+        Ok(_) if took < SLOW_AFTER => {
+            tracing::debug!(node, request_id = %trace, millis, "a write is decided");
+        }
+        Ok(_) => tracing::warn!(node, request_id = %trace, millis, "a write was slow"),
+        Err(error) => {
+            tracing::warn!(node, request_id = %trace, millis, %error, "a write failed");
+        }
     }
 }
 

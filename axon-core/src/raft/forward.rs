@@ -7,13 +7,14 @@
 //!
 //! Invariant: every waiting caller is answered, at its deadline at the latest.
 
-use super::message::{self, Proposed};
+use super::message::{self, Names, Proposed};
 use super::peers::Peers;
 use super::room::Room;
 use super::{Proposal, Raft, TypeConfig};
 use crate::command::{self, Outcome};
 use crate::error::{Error, ErrorOutcome, TransportError};
-use crate::raft::engine::ClusterClock;
+use crate::raft::engine::{ClusterClock, SLOW_AFTER};
+use crate::trace::Trace;
 use crate::txn::ANSWER_BYTES_MAX;
 use crate::types::{Limits, NodeId};
 use crate::{codec, runtime};
@@ -62,6 +63,8 @@ struct Waiting {
     attempted: bool,
     /// Gone once the caller has its answer.
     done: Option<oneshot::Sender<Result<Outcome, Error>>>,
+    /// What its caller calls it.
+    trace: Option<Trace>,
     _admitted: OwnedSemaphorePermit,
 }
 
@@ -72,6 +75,9 @@ pub(crate) struct Route {
     pub(crate) clock: Arc<ClusterClock>,
     pub(crate) limits: Limits,
     pub(crate) room: Arc<Room>,
+    /// Commands sent on to a leader elsewhere, and those that others sent here.
+    pub(crate) forwarded_out: AtomicU64,
+    pub(crate) forwarded_in: AtomicU64,
 }
 
 impl Proposer {
@@ -90,6 +96,7 @@ impl Proposer {
         &self,
         command: Bytes,
         timeout: Duration,
+        trace: Option<Trace>,
     ) -> Result<Outcome, Error> {
         let weight = command.len().max(256) as u32;
         let admitted = self
@@ -106,6 +113,7 @@ impl Proposer {
             deadline: begun + timeout,
             attempted: false,
             done: Some(done),
+            trace,
             _admitted: admitted,
         };
         self.queue.send(waiting).map_err(|_| Error::ShutDown)?;
@@ -202,6 +210,17 @@ pub(crate) enum Leader {
 }
 
 impl Route {
+    pub(crate) fn new(
+        raft: Raft,
+        peers: Arc<Peers>,
+        clock: Arc<ClusterClock>,
+        limits: Limits,
+    ) -> Self {
+        let (forwarded_out, forwarded_in) = (AtomicU64::new(0), AtomicU64::new(0));
+        let room = Arc::default();
+        Self { raft, peers, clock, limits, room, forwarded_out, forwarded_in }
+    }
+
     /// Who leads, as far as is known here.
     pub(crate) fn leader(&self) -> Option<Leader> {
         let metrics = self.raft.metrics();
@@ -279,11 +298,18 @@ impl Route {
         answers
     }
 
-    /// Serves a batch that another replica forwarded.
+    /// Serves a batch that the replica called `from` forwarded.
     ///
     /// Each command is looked at before it enters the log: at one that cannot be read every replica
     /// would halt, and again at each start.
-    pub(crate) async fn serve_forwarded(&self, commands: Vec<Bytes>) -> Bytes {
+    pub(crate) async fn serve_forwarded(
+        &self,
+        commands: Vec<Bytes>,
+        names: &Names,
+        from: &str,
+    ) -> Bytes {
+        let begun = runtime::now();
+        self.forwarded_in.fetch_add(commands.len() as u64, Ordering::Relaxed);
         let mut answers = if matches!(self.leader(), Some(Leader::Here)) {
             let vocabulary = self.vocabulary();
             let mut refused = Vec::new();
@@ -304,6 +330,11 @@ impl Route {
         } else {
             vec![Proposed::NotLeader; commands.len()]
         };
+        for (place, name) in names {
+            if let Some(answer) = answers.get(*place) {
+                tell(&self.peers.myself().name, from, name, begun.elapsed(), answer);
+            }
+        }
         lighten(&mut answers);
         codec::encode(&answers)
     }
@@ -323,6 +354,26 @@ impl Route {
         let metrics = metrics.borrow_watched();
         let members = metrics.membership_config.membership().nodes();
         members.map(|(_, member)| member.vocabulary).min().unwrap_or(0)
+    }
+}
+
+/// Says in the log of replica `node` what became there of a write that has a name.
+fn tell(node: &str, from: &str, trace: &Trace, took: Duration, answer: &Proposed) {
+    let millis = took.as_millis() as u64;
+    match answer {
+        Proposed::Done(_) if took < SLOW_AFTER => {
+            tracing::debug!(node, from, request_id = %trace, millis, "a forwarded write is decided");
+        }
+        Proposed::Done(_) => {
+            tracing::warn!(node, from, request_id = %trace, millis, "a forwarded write was slow");
+        }
+        // It was sent to the wrong place: whoever sent it asks again.
+        Proposed::NotLeader => {
+            tracing::debug!(node, from, request_id = %trace, millis, "a forwarded write found no leader here");
+        }
+        _ => {
+            tracing::warn!(node, from, request_id = %trace, millis, "a forwarded write was lost from sight");
+        }
     }
 }
 
@@ -394,7 +445,10 @@ impl Flight {
         let deadline = batch.iter().map(|waiting| waiting.deadline).max();
         let deadline = deadline.unwrap_or_else(runtime::now);
         let commands: Vec<Bytes> = batch.iter().map(|waiting| waiting.command.clone()).collect();
-        let mut attempt = std::pin::pin!(self.attempt(&leader, commands, deadline));
+        let names = batch.iter().enumerate();
+        let names = names.filter_map(|(place, waiting)| Some((place, waiting.trace.clone()?)));
+        let mut attempt =
+            std::pin::pin!(self.attempt(&leader, commands, names.collect(), deadline));
         let answers = loop {
             let open = batch.iter().filter(|waiting| waiting.done.is_some());
             let Some(next_deadline) = open.map(|waiting| waiting.deadline).min() else { return };
@@ -448,12 +502,14 @@ impl Flight {
         &self,
         leader: &Leader,
         commands: Vec<Bytes>,
+        names: Names,
         deadline: Instant,
     ) -> Result<Vec<Proposed>, bool> {
         match leader {
             Leader::Here => Ok(self.route.write_here(commands).await),
             Leader::At(id, address) => {
-                let frame = message::encode_forward(commands.iter());
+                self.route.forwarded_out.fetch_add(commands.len() as u64, Ordering::Relaxed);
+                let frame = message::encode_forward(commands.iter(), &names);
                 let left = deadline.saturating_duration_since(runtime::now());
                 let client = self.route.peers.client(*id, address);
                 let reply = client.request(frame, left).await.map_err(|error| {

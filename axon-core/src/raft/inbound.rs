@@ -141,8 +141,8 @@ struct Doors {
 impl Handler for Doors {
     async fn handle(&self, peer: &Hello, body: Bytes) -> Bytes {
         match Control::decode(body) {
-            Ok(Control::Forward(commands)) if peer.node_id.is_some() => {
-                self.engine.route.serve_forwarded(commands).await
+            Ok(Control::Forward(commands, names)) if peer.node_id.is_some() => {
+                self.engine.route.serve_forwarded(commands, &names, &peer.name).await
             }
             Ok(Control::Heartbeat(append)) if peer.node_id.is_some() => {
                 codec::encode(&self.heartbeat(append).await)

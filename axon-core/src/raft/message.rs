@@ -9,6 +9,7 @@ use super::{Entry, LogId, TypeConfig, Vote, entry};
 use crate::codec;
 use crate::command::Outcome;
 use crate::config::Promotion;
+use crate::trace::Trace;
 use crate::types::{ClusterId, Member, NodeId};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use openraft::raft::{
@@ -22,6 +23,7 @@ pub(crate) const FORWARDED_MAX: usize = 1024;
 const TAG_REQUEST: u8 = 0;
 const TAG_FORWARD: u8 = 1;
 const TAG_HEARTBEAT: u8 = 2;
+const TAG_FORWARD_NAMED: u8 = 3;
 
 /// A request over the control lane. Append only.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -136,10 +138,13 @@ pub(crate) enum Proposed {
     DiskFull,
 }
 
+/// The names that callers gave to commands of a batch, each with the command's place in it.
+pub(crate) type Names = Vec<(usize, Trace)>;
+
 /// A control frame, taken apart.
 pub(crate) enum Control {
     Request(Box<Request>),
-    Forward(Vec<Bytes>),
+    Forward(Vec<Bytes>, Names),
     Heartbeat(AppendEntriesRequest<TypeConfig>),
 }
 
@@ -160,7 +165,13 @@ impl Control {
             TAG_REQUEST => codec::decode(&frame)
                 .map(|request| Self::Request(Box::new(request)))
                 .map_err(|error| error.to_string()),
-            TAG_FORWARD => split(frame, FORWARDED_MAX).map(Self::Forward),
+            TAG_FORWARD => {
+                split(frame, FORWARDED_MAX).map(|commands| Self::Forward(commands, Names::new()))
+            }
+            TAG_FORWARD_NAMED => {
+                let names = decode_names(&take_part(&mut frame)?)?;
+                split(frame, FORWARDED_MAX).map(|commands| Self::Forward(commands, names))
+            }
             TAG_HEARTBEAT => decode_append(frame).map(Self::Heartbeat),
             tag => {
                 Err(format!("request tag {tag} is unknown to Axon {}", env!("CARGO_PKG_VERSION")))
@@ -169,16 +180,47 @@ impl Control {
     }
 }
 
-/// Encodes a batch of commands to be forwarded.
-pub(crate) fn encode_forward<'a>(commands: impl Iterator<Item = &'a Bytes> + Clone) -> Bytes {
+/// Encodes a batch of commands to be forwarded. Only one with `names` takes room for them.
+pub(crate) fn encode_forward<'a>(
+    commands: impl Iterator<Item = &'a Bytes> + Clone,
+    names: &Names,
+) -> Bytes {
     let size: usize = commands.clone().map(|command| command.len() + 4).sum();
-    let mut out = BytesMut::with_capacity(1 + size);
-    out.put_u8(TAG_FORWARD);
+    let mut out = BytesMut::with_capacity(5 + names.len() * (5 + Trace::BYTES_MAX) + size);
+    if names.is_empty() {
+        out.put_u8(TAG_FORWARD);
+    } else {
+        out.put_u8(TAG_FORWARD_NAMED);
+        let bytes: usize = names.iter().map(|(_, name)| 5 + name.as_str().len()).sum();
+        out.put_u32_le(bytes as u32);
+        for (place, name) in names {
+            out.put_u32_le(*place as u32);
+            out.put_u8(name.as_str().len() as u8);
+            out.put_slice(name.as_str().as_bytes());
+        }
+    }
     for command in commands {
         out.put_u32_le(command.len() as u32);
         out.put_slice(command);
     }
     out.freeze()
+}
+
+fn decode_names(mut bytes: &[u8]) -> Result<Names, String> {
+    let mut names = Names::new();
+    while bytes.has_remaining() {
+        if names.len() == FORWARDED_MAX {
+            return Err(format!("more than {FORWARDED_MAX} names"));
+        }
+        let cut = || "a name is cut short".to_owned();
+        let place = bytes.try_get_u32_le().map_err(|_| cut())? as usize;
+        let len = usize::from(bytes.try_get_u8().map_err(|_| cut())?);
+        let (name, rest) = bytes.split_at_checked(len).ok_or_else(cut)?;
+        bytes = rest;
+        let name = std::str::from_utf8(name).ok().and_then(Trace::new);
+        names.push((place, name.ok_or("a name holds what no name may")?));
+    }
+    Ok(names)
 }
 
 fn split(mut bytes: Bytes, parts_max: usize) -> Result<Vec<Bytes>, String> {
@@ -329,11 +371,17 @@ mod tests {
         #[test]
         fn forwarded_commands_come_back_as_they_were(
             commands in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 0..20),
+            names in prop::collection::vec((0..1024_usize, "[!-~]{1,64}"), 0..20),
         ) {
             let commands: Vec<Bytes> = commands.into_iter().map(Bytes::from).collect();
-            let Control::Forward(decoded) = Control::decode(encode_forward(commands.iter())).unwrap()
+            let named = names.iter().map(|(place, name)| (*place, Trace::new(name).unwrap()));
+            let names: Names = named.collect();
+            let frame = encode_forward(commands.iter(), &names);
+            let bare: usize = commands.iter().map(|command| command.len() + 4).sum();
+            prop_assert!(!names.is_empty() || frame.len() == 1 + bare, "no names, no bytes for them");
+            let Control::Forward(decoded, said) = Control::decode(frame).unwrap()
             else { panic!("a batch of commands is decoded as something else") };
-            prop_assert_eq!(decoded, commands);
+            prop_assert_eq!((decoded, said), (commands, names));
         }
 
         #[test]
@@ -349,7 +397,10 @@ mod tests {
     fn a_batch_of_too_many_commands_is_refused() {
         let batch = |count| vec![Bytes::new(); count];
         for (count, taken) in [(FORWARDED_MAX, true), (FORWARDED_MAX + 1, false)] {
-            assert_eq!(Control::decode(encode_forward(batch(count).iter())).is_ok(), taken);
+            assert_eq!(
+                Control::decode(encode_forward(batch(count).iter(), &Names::new())).is_ok(),
+                taken
+            );
         }
     }
 

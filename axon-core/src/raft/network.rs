@@ -10,6 +10,7 @@ use super::peers::{Peers, decode_reply};
 use super::snapshot;
 use super::{TypeConfig, Vote};
 use crate::error::TransportError;
+use crate::runtime;
 use crate::transport::{Channel, Lane};
 use crate::types::{Member, NodeId};
 use futures_util::{FutureExt, SinkExt, Stream, StreamExt, stream};
@@ -307,11 +308,13 @@ impl NetSnapshot<TypeConfig> for Network {
             .dial(self.id, &self.address(), Lane::Snapshot)
             .await
             .map_err(|error| StreamingError::from(rpc_error(error)))?;
+        let begun = runtime::now();
         tokio::select! {
             closed = cancel => Err(closed.into()),
             sent = snapshot::send(channel, vote, snapshot) => {
-                let sent = sent.map_err(|error| StreamingError::from(rpc_error(error)))?;
-                self.snapshots.sent(self.id);
+                let (sent, bytes) =
+                    sent.map_err(|error| StreamingError::from(rpc_error(error)))?;
+                self.snapshots.sent(self.id, bytes, begun.elapsed());
                 Ok(sent)
             }
         }

@@ -72,12 +72,12 @@ enum Received {
     Failed(String),
 }
 
-/// Sends a snapshot over a fresh channel and waits until it is in place there.
+/// Sends a snapshot over a fresh channel and waits until it is in place there; returns its bytes too.
 pub(crate) async fn send(
     mut channel: Channel,
     vote: Vote,
     snapshot: SnapshotOf<TypeConfig, SnapshotData>,
-) -> Result<SnapshotResponse<TypeConfig>, TransportError> {
+) -> Result<(SnapshotResponse<TypeConfig>, u64), TransportError> {
     let SnapshotData::Source(mut source) = snapshot.snapshot else {
         return Err(failed("a received snapshot cannot be sent on"));
     };
@@ -85,6 +85,7 @@ pub(crate) async fn send(
     let announced =
         Announced { vote, position: (position.index.0, position.log_id, position.membership) };
     channel.sink.send(codec::encode(&announced)).await?;
+    let mut bytes = 0;
     loop {
         let (returned, chunk) = runtime::blocking(move || {
             let chunk = source.next_chunk();
@@ -93,13 +94,14 @@ pub(crate) async fn send(
         .await;
         source = returned;
         let Some(chunk) = chunk.map_err(failed)? else { break };
+        bytes += chunk.len() as u64;
         within(channel.sink.send(chunk)).await??;
     }
     channel.sink.send(Bytes::new()).await?;
     let reply =
         within(channel.stream.next()).await?.ok_or_else(|| failed("the follower left"))??;
     match codec::decode(&reply).map_err(failed)? {
-        Received::Installed(response) => Ok(response),
+        Received::Installed(response) => Ok((response, bytes)),
         Received::Failed(reason) => Err(failed(reason)),
     }
 }
@@ -123,6 +125,7 @@ async fn take(
     engine: &Engine,
     channel: &mut Channel,
 ) -> Result<SnapshotResponse<TypeConfig>, TransportError> {
+    let (begun, mut bytes) = (runtime::now(), 0);
     let first = next(channel).await?;
     let announced: Announced = codec::decode(&first).map_err(failed)?;
     let (index, log_id, membership) = announced.position;
@@ -138,6 +141,7 @@ async fn take(
             break;
         }
         check_room(engine)?;
+        bytes += chunk.len() as u64;
         sink = runtime::blocking(move || sink.take_chunk(&chunk).map(|()| sink))
             .await
             .map_err(failed)?;
@@ -146,7 +150,9 @@ async fn take(
     if *verified.position() != position {
         return Err(failed("its rows do not stand where it was announced"));
     }
-    install(&engine.raft, announced.vote, &position, verified).await
+    let installed = install(&engine.raft, announced.vote, &position, verified).await?;
+    engine.snapshots.received(bytes, begun.elapsed());
+    Ok(installed)
 }
 
 /// A snapshot takes its room beside the state that it is to replace.

@@ -25,7 +25,7 @@ use crate::storage::{Result, RowChange};
 use bytes::BytesMut;
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 /// How often a checkpoint that was put off looks whether there is room.
@@ -202,8 +202,9 @@ impl Job {
                 core.base = Arc::new(base);
                 core.frozen = None;
                 inner.publish(&core);
-                inner.checkpoints.fetch_add(1, Ordering::Relaxed);
-                inner.checkpoint_micros.fetch_add(micros, Ordering::Relaxed);
+                let mut taken =
+                    inner.checkpoint_micros.lock().unwrap_or_else(PoisonError::into_inner);
+                taken.record(micros);
             }
             // The frozen overlay stays, so that reads stay right until the replica has halted.
             Err(error) => inner.faults.latch(&error),

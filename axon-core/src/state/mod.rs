@@ -29,6 +29,7 @@ pub use view::{StateReader, View};
 
 use crate::command::Outcome;
 use crate::error::StorageError;
+use crate::histogram::Histogram;
 use crate::machine::{Batch, Machine, Rows};
 use crate::runtime::{self, WorkerQueue};
 use crate::storage::{Result, Row, Space, StateStore};
@@ -91,8 +92,8 @@ pub struct StateMetrics {
     pub applied_entries: u64,
     /// Checkpoints written.
     pub checkpoints: u64,
-    /// Time spent writing them, in microseconds.
-    pub checkpoint_micros: u64,
+    /// How long each of them took, in microseconds.
+    pub checkpoint_micros: Histogram,
     /// Bytes in the overlays, now.
     pub overlay_bytes: u64,
     /// Bytes of the base on disk, now.
@@ -252,10 +253,9 @@ pub(crate) struct Inner {
     queue: WorkerQueue<Job>,
     dirty: Arc<Notify>,
     applied_entries: AtomicU64,
-    checkpoints: AtomicU64,
-    checkpoint_micros: AtomicU64,
     /// A checkpoint waits for room on the disk.
     put_off: AtomicBool,
+    checkpoint_micros: Mutex<Histogram>,
 }
 
 impl Inner {
@@ -286,10 +286,12 @@ impl Inner {
     fn metrics(&self) -> StateMetrics {
         let moment = self.moment();
         let frozen_bytes = moment.frozen.as_ref().map_or(0, |frozen| frozen.bytes());
+        let checkpoint_micros =
+            *self.checkpoint_micros.lock().unwrap_or_else(PoisonError::into_inner);
         StateMetrics {
             applied_entries: self.applied_entries.load(Ordering::Relaxed),
-            checkpoints: self.checkpoints.load(Ordering::Relaxed),
-            checkpoint_micros: self.checkpoint_micros.load(Ordering::Relaxed),
+            checkpoints: checkpoint_micros.count(),
+            checkpoint_micros,
             overlay_bytes: (moment.active.bytes() + frozen_bytes) as u64,
             disk_bytes: self.store.disk_bytes(),
         }
@@ -327,9 +329,8 @@ impl State {
             }),
             dirty: dirty.clone(),
             applied_entries: AtomicU64::new(0),
-            checkpoints: AtomicU64::new(0),
-            checkpoint_micros: AtomicU64::new(0),
             put_off: AtomicBool::new(false),
+            checkpoint_micros: Mutex::default(),
             core: Mutex::new(core),
         });
         let keep_time = checkpoint::keep_time(Arc::downgrade(&inner), dirty);

@@ -20,6 +20,7 @@ pub mod wal;
 
 use self::disk::{Disk, RealDisk};
 use crate::error::StorageError;
+use crate::histogram::Histogram;
 use crate::types::LogIndex;
 use bytes::Bytes;
 use std::ops::{Bound, Range};
@@ -124,6 +125,10 @@ pub struct LogMetrics {
     /// The 99th percentile of the syncs of the latest 5 s, of 512 at most, in microseconds; 0 when
     /// there were none.
     pub sync_p99_micros: u64,
+    /// How long each sync took, in microseconds.
+    pub sync_durations: Histogram,
+    /// How many records each group had that was synced as one.
+    pub group_entries: Histogram,
     /// Bytes that the log takes on disk.
     pub disk_bytes: u64,
 }

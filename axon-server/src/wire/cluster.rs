@@ -5,6 +5,7 @@ use axon_core::status;
 use axon_core::types::{LogIndex, Member, NodeId, Revision};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
+use std::time::Duration;
 use utoipa::ToSchema;
 
 /// The body of `POST /v1/leader/transfer`; an empty body is the same as `{}`.
@@ -70,6 +71,26 @@ pub struct Status<'a> {
     /// The last entry that is applied.
     #[schema(value_type = u64)]
     applied_index: LogIndex,
+    /// The last entry in its checkpoint.
+    #[schema(value_type = u64)]
+    checkpoint_index: LogIndex,
+    /// Entries up to here are gone from its log.
+    #[schema(value_type = u64)]
+    purged_index: LogIndex,
+    /// Whom it last voted for, by id; null: nobody yet.
+    #[schema(value_type = Option<u64>, required = true)]
+    vote: Option<NodeId>,
+    /// How long ago a quorum last answered it; null: it does not lead.
+    #[schema(required = true)]
+    quorum_ack_age_ms: Option<u64>,
+    /// The 99th percentile of the latest syncs of its log.
+    sync_p99_ms: f64,
+    /// Whether a change of membership is half done.
+    joint: bool,
+    /// How many voters answer it.
+    quorum: Quorum,
+    /// The other members, by id.
+    peers: Vec<Peer>,
     /// Members with a vote.
     #[schema(value_type = Vec<u64>)]
     voters: &'a [NodeId],
@@ -107,6 +128,52 @@ struct Leader<'a> {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+struct Quorum {
+    /// Voters that answer, this node among them if it votes.
+    alive: usize,
+    /// How many a decision needs.
+    needed: usize,
+    /// Voters in all.
+    voters: usize,
+    /// Whether too few answer, and have for a while.
+    lost: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Peer {
+    /// Its id.
+    #[schema(value_type = u64)]
+    id: NodeId,
+    /// The last entry that its log is known to share with this one; null: this node does not lead.
+    #[schema(value_type = Option<u64>, required = true)]
+    matched: Option<LogIndex>,
+    /// Entries of this log beyond that; null: this node does not lead.
+    #[schema(required = true)]
+    lag: Option<u64>,
+    /// Whether it answered lately.
+    alive: bool,
+    /// How long ago it last answered; null: it never did since this node started.
+    #[schema(required = true)]
+    last_contact_ms: Option<u64>,
+}
+
+impl From<&status::PeerStatus> for Peer {
+    fn from(peer: &status::PeerStatus) -> Self {
+        Self {
+            id: peer.id,
+            matched: peer.matched,
+            lag: peer.lag,
+            alive: peer.alive,
+            last_contact_ms: peer.last_contact.map(millis),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis() as u64
+}
+
+#[derive(Debug, Serialize, ToSchema)]
 struct StateHash {
     /// The entry after which it was taken.
     #[schema(value_type = u64)]
@@ -135,6 +202,19 @@ impl<'a> From<&'a status::Status> for Status<'a> {
             last_log_index: status.last_log_index,
             committed_index: status.committed_index,
             applied_index: status.applied_index,
+            checkpoint_index: status.checkpoint_index,
+            purged_index: status.purged_index,
+            vote: status.vote,
+            quorum_ack_age_ms: status.quorum_ack_age.map(millis),
+            sync_p99_ms: status.sync_p99.as_micros() as f64 / 1e3,
+            joint: status.joint,
+            quorum: Quorum {
+                alive: status.quorum.alive,
+                needed: status.quorum.needed,
+                voters: status.quorum.voters,
+                lost: status.quorum.lost,
+            },
+            peers: status.peers.iter().map(Peer::from).collect(),
             voters: &status.voters,
             learners: &status.learners,
             state_hash: StateHash {
@@ -288,7 +368,6 @@ mod tests {
     use crate::wire::tests::reads;
     use axon_core::status::{Membership, RaftState};
     use axon_core::types::ClusterId;
-    use std::time::Duration;
 
     fn member() -> Member {
         Member {
@@ -315,10 +394,31 @@ mod tests {
             committed_index: LogIndex(40),
             applied_index: LogIndex(40),
             checkpoint_index: LogIndex(30),
+            purged_index: LogIndex(10),
+            vote: Some(NodeId(1)),
+            quorum_ack_age: Some(Duration::from_millis(9)),
+            joint: false,
+            quorum: status::Quorum { alive: 2, needed: 2, voters: 3, lost: false },
+            peers: vec![
+                status::PeerStatus {
+                    id: NodeId(2),
+                    matched: Some(LogIndex(40)),
+                    lag: Some(0),
+                    alive: true,
+                    last_contact: Some(Duration::from_millis(12)),
+                },
+                status::PeerStatus {
+                    id: NodeId(3),
+                    matched: None,
+                    lag: None,
+                    alive: false,
+                    last_contact: None,
+                },
+            ],
             voters: vec![NodeId(1), NodeId(2), NodeId(3)],
             learners: Vec::new(),
             state_hash: 0xabcd,
-            sync_p99: Duration::ZERO,
+            sync_p99: Duration::from_micros(1250),
             disk: Some(status::DiskStatus { free: 5_000, total: 9_000, low: false }),
             halted: None,
         };

@@ -69,11 +69,22 @@ pub fn ask(
     body: &str,
     limit: Duration,
 ) -> Option<(u16, String)> {
+    ask_with(api, method, path, "", body, limit)
+}
+
+fn ask_with(
+    api: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+    limit: Duration,
+) -> Option<(u16, String)> {
     let deadline = Instant::now() + limit;
     let mut stream = TcpStream::connect_timeout(&api, limit).ok()?;
     let length = body.len();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = Vec::new();
@@ -112,7 +123,9 @@ impl Running {
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 let word = line.split_whitespace().find_map(|word| word.strip_prefix("api="));
-                if let Some(address) = word.and_then(|word| word.parse().ok()) {
+                let json =
+                    line.split_once(r#""api":""#).and_then(|(_, rest)| rest.split('"').next());
+                if let Some(address) = word.or(json).and_then(|word| word.parse().ok()) {
                     let _ = found.send(address);
                 }
                 lines.lock().unwrap().push(line);
@@ -158,7 +171,19 @@ impl Running {
         body: &str,
         limit: Duration,
     ) -> Option<(u16, String)> {
-        ask(self.api, method, path, body, limit)
+        self.ask_with(method, path, "", body, limit)
+    }
+
+    /// The same with further headers, each with its line's end.
+    pub fn ask_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+        limit: Duration,
+    ) -> Option<(u16, String)> {
+        ask_with(self.api, method, path, headers, body, limit)
     }
 
     /// Sends one request until it is answered 200, as an election may be under way; returns the body.

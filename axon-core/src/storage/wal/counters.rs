@@ -29,6 +29,9 @@ impl Counters {
     pub(super) fn count(&mut self, entries: u64, bytes: u64) {
         self.totals.appended_entries += entries;
         self.totals.appended_bytes += bytes;
+        if entries > 0 {
+            self.totals.group_entries.record(entries);
+        }
     }
 
     /// Counts a sync.
@@ -36,6 +39,7 @@ impl Counters {
         let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         self.totals.syncs += 1;
         self.totals.sync_micros += u64::from(micros);
+        self.totals.sync_durations.record(u64::from(micros));
         if self.latest.len() == Self::LATEST_MAX {
             self.latest.pop_front();
         }
@@ -85,6 +89,8 @@ mod tests {
         let metrics = counters.metrics();
         assert_eq!(metrics.sync_p99_micros, 7);
         assert_eq!(metrics.syncs, 612);
+        assert_eq!(metrics.sync_durations.count(), 612);
+        assert_eq!(metrics.sync_durations.sum(), metrics.sync_micros);
         assert_eq!(metrics.sync_micros, 5050 + 512 * 7);
     }
 }
