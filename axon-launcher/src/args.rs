@@ -30,6 +30,9 @@ Examples:
   curl -X POST http://127.0.0.1:8080/api/control/add -d '{\"node_id\":\"node4\"}'
       One more node
 
+  axon-launcher recover
+      What is left of a cluster whose majority is lost for good; see axon-launcher recover --help
+
   AXON_HISTORY_BYTES=104857600 AXON_HISTORY_AGE=10m axon-launcher
       Nodes that keep less of the past. Every option of axon-server that nodes may share can be
       given this way, at each start of a node; see axon-server --help
