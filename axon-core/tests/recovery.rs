@@ -118,14 +118,14 @@ async fn a_survivor_brings_back_all_that_its_log_holds_acknowledged_or_not() {
     // In its log, and in nobody else's: nothing tells it from an acknowledged write.
     let alone = store.with_timeout(Duration::from_secs(1)).put("alone", "v").await;
     assert!(alone.is_err());
-    let last = survivor.status().unwrap().last_log_index;
+    let end = survivor.status().unwrap().last_log_index;
     drop((survivor, store));
 
     let path = root.path().join(&name);
     let survey = surveyed(std::slice::from_ref(&path)).await;
     let standing = survey.best().unwrap().standing.clone().unwrap();
-    assert_eq!(standing.last_index, last);
-    assert!(standing.committed_index < last && standing.checkpoint_index < last);
+    assert_eq!(standing.last_index, end);
+    assert!(standing.committed_index < end && standing.checkpoint_index < end);
     assert_eq!((survey.cluster_id(), survey.missing().count()), (lost, 2));
     assert!(!survey.has_majority());
     let recovered = survey.recover(lost, false).await.unwrap();
@@ -164,9 +164,9 @@ async fn looking_changes_nothing_and_names_the_one_with_the_latest_entry() {
     let survey = surveyed(&paths).await;
     assert_eq!(survey.replicas().len(), 3);
     let best = survey.best().unwrap();
-    let last = best.standing.as_ref().unwrap().last_index;
+    let end = best.standing.as_ref().unwrap().last_index;
     let behind = survey.replicas()[2].standing.as_ref().unwrap().last_index;
-    assert!(last > behind, "{last} is later than {behind}");
+    assert!(end > behind, "{end} is later than {behind}");
     assert!(survey.has_majority() && survey.missing().next().is_none());
     let refused = survey.recover(lost, false).await.unwrap_err().to_string();
     assert!(refused.contains("a majority of the cluster is here"), "{refused}");
@@ -195,7 +195,7 @@ async fn a_running_replica_another_cluster_and_an_empty_directory_are_refused() 
     assert!(mixed.contains("recover one at a time"), "{mixed}");
     let empty = root.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    assert!(refusal(&[empty.clone()]).contains("it holds no replica"));
+    assert!(refusal(std::slice::from_ref(&empty)).contains("it holds no replica"));
     assert!(fs::read_dir(empty).unwrap().next().is_none());
     assert!(refusal(&[root.path().join("missing")]).contains("missing"));
 }

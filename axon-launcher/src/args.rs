@@ -37,6 +37,8 @@ Examples:
       A dashboard for other machines, behind a token. Passwords and data cross the network as they
       are: put a proxy with TLS in front. Without a token, reach it through an SSH tunnel:
       ssh -L 8080:127.0.0.1:8080 HOST
+  axon-launcher recover
+      What is left of a cluster whose majority is lost for good; see axon-launcher recover --help
 
   AXON_HISTORY_BYTES=104857600 AXON_HISTORY_AGE=10m axon-launcher
       Nodes that keep less of the past. Every option of axon-server that nodes may share can be

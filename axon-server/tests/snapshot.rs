@@ -100,7 +100,7 @@ async fn readers_that_do_not_read_are_few_and_hold_up_no_write() {
         let bytes = 1_000_000;
         let mut random = vec![0; bytes];
         for (at, byte) in random.iter_mut().enumerate() {
-            *byte = (at as u64 * 2_654_435_761 >> 13) as u8 ^ (at >> 8) as u8;
+            *byte = ((at as u64 * 2_654_435_761) >> 13) as u8 ^ (at >> 8) as u8;
         }
         let path = format!("/v1/kv/k{number}");
         let answer = server.client().await.call_with("PUT", &path, &[], &random).await;
