@@ -17,7 +17,7 @@ use crate::manifest::{NodeName, NodeSpec};
 use crate::node::{Node, View};
 use crate::operations::{Draft, OperationError, Operations, Run};
 use crate::probe::Observation;
-use crate::quorum::{Action, Picture, Refusal, Verdict, decide, decide_rolling};
+use crate::quorum::{Action, Picture, Refusal, Verdict, decide, decide_rolling, rolling_order};
 use crate::supervisor::{ControlError, Supervisor, slot_is_free};
 use crate::wire::{DryRun, Operation, Progress, Severity};
 use futures_util::future::join_all;
@@ -135,7 +135,7 @@ impl Supervisor {
             return Err(error);
         }
         let order: Vec<String> =
-            crate::quorum::rolling_order(&picture).iter().map(|node| node.name.clone()).collect();
+            rolling_order(&picture).iter().map(|node| node.name.clone()).collect();
         let draft = Draft {
             kind: "rolling_restart",
             node: None,

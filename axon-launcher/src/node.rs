@@ -528,3 +528,6 @@ async fn elapsed(timer: Option<Instant>) {
         None => pending().await,
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
