@@ -36,7 +36,7 @@ impl NewEvent {
 
     /// About a node.
     #[must_use]
-    pub fn node(self, name: impl ToString) -> Self {
+    pub fn node(self, name: &(impl ToString + ?Sized)) -> Self {
         Self { node: Some(name.to_string()), ..self }
     }
 
