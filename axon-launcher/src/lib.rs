@@ -16,7 +16,8 @@
 //! | [`lifecycle`] | what follows from what in a process's life; pure |
 //! | [`node`] | one node's task: when things are done |
 //! | [`report`], [`roster`], [`health`] | the cluster as the launcher sees it, for the first API and for `/api/v1`; pure |
-//! | [`live`] | the cluster as it is now, for whoever watches it |
+//! | [`events`], [`gather`] | what happened, kept; the nodes' own events among it, each thing once |
+//! | [`live`], [`samples`] | the cluster as it is now, for whoever watches it; what each node did in the last second |
 //! | [`proc`] | what the operating system says of a process |
 //! | [`formation`] | how the cluster is made, once, whatever interrupts it |
 //! | [`supervisor`] | how N processes become and stay one cluster |
@@ -24,7 +25,10 @@
 //! | [`operations`] | what takes a while: steps, progress, cancelling |
 //! | [`actions`], [`handling`] | what people ask of nodes: decided and begun; carried out |
 //! | [`decommission`] | taking a node out for good |
-//! | [`problem`], [`guard`], [`api`], [`ui`] | HTTP: faults, who may ask, control API, dashboard |
+//! | [`proxy`] | which node answers for the cluster |
+//! | [`secret`] | how tokens and secrets are kept in files |
+//! | [`guard`], [`session`], [`sign_in`] | who may ask |
+//! | [`problem`], [`api`], [`ui`] | HTTP: faults, control API, dashboard |
 //!
 //! The launcher holds no data and takes no part in consensus. If it is killed, the cluster goes
 //! on; the next launcher takes the nodes over.
@@ -38,6 +42,7 @@ pub mod decommission;
 pub mod directory;
 pub mod events;
 pub mod formation;
+pub mod gather;
 pub mod guard;
 pub mod handling;
 pub mod health;
@@ -51,15 +56,21 @@ pub mod probe;
 pub mod problem;
 pub mod proc;
 pub mod process;
+pub mod proxy;
 pub mod quorum;
 pub mod report;
 pub mod roster;
+pub mod samples;
+pub mod secret;
+pub mod session;
+pub mod sign_in;
 pub mod supervisor;
 pub mod ui;
 pub mod wire;
 
-use args::{Args, find_server};
+use args::{Args, TOKEN_VARIABLE, find_server};
 use directory::DataDir;
+use guard::Access;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -80,6 +91,7 @@ pub async fn run(args: Args) -> Result<ExitCode, String> {
     let begun = Instant::now();
     let mut signals =
         Signals::new().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    let access = Access::choose(&args, std::env::var_os(TOKEN_VARIABLE))?;
     let server = find_server(args.server_bin.as_deref())?;
     let ui = Ui::choose(args.ui_dir.as_deref())?;
     // First of all: a second launcher must hear who holds the directory, not that a port is taken.
@@ -89,9 +101,11 @@ pub async fn run(args: Args) -> Result<ExitCode, String> {
     if let Err(error) = data.sign(&holder) {
         tracing::warn!(%error, "cannot write into the lock who holds it");
     }
-    let setup = Setup { data, server, base_port: args.base_port, nodes: args.nodes };
+    let (base_port, nodes) = (args.base_port, args.nodes);
+    let setup = Setup { data, server, base_port, nodes, access };
     let supervisor = Supervisor::open(setup).map_err(|error| error.to_string())?;
     let app = api::router(supervisor.clone(), ui);
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
     let serving = tokio::spawn(async move { axum::serve(listener, app).await });
 
     let told = tokio::select! {
@@ -108,11 +122,13 @@ pub async fn run(args: Args) -> Result<ExitCode, String> {
     say(&format!("{told}: stopping all nodes; once more kills them"));
     let code = tokio::select! {
         () = supervisor.shutdown() => {
+            supervisor.farewell().await;
             say("stopped");
             ExitCode::SUCCESS
         }
         _ = signals.next() => {
             supervisor.kill().await;
+            supervisor.farewell().await;
             say("killed");
             ExitCode::from(KILLED)
         }

@@ -7,6 +7,11 @@
 //! The price is rotation by copy: a running process keeps its file open, so a file that has grown
 //! too large is copied aside and cut to nothing, and a line written between the two is lost. That
 //! happens once in 8 MiB, within milliseconds, and only to log lines.
+//!
+//! [`line`] knows what a line says of itself, [`follow`] reads on over rotations.
+
+pub mod follow;
+pub mod line;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -27,10 +32,10 @@ pub fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
-/// Puts the log aside if it has grown beyond `bytes_max`.
-pub fn rotate(path: &Path, bytes_max: u64) -> io::Result<()> {
+/// Puts the log aside if it has grown beyond `bytes_max`; returns whether it has.
+fn rotate(path: &Path, bytes_max: u64) -> io::Result<bool> {
     if path.metadata().map_or(0, |found| found.len()) <= bytes_max {
-        return Ok(());
+        return Ok(false);
     }
     for number in (1..OLD_FILES_MAX).rev() {
         match fs::rename(old(path, number), old(path, number + 1)) {
@@ -40,7 +45,8 @@ pub fn rotate(path: &Path, bytes_max: u64) -> io::Result<()> {
     }
     fs::copy(path, old(path, 1))?;
     // The writers append, so after this they go on at the new end.
-    OpenOptions::new().write(true).open(path)?.set_len(0)
+    OpenOptions::new().write(true).open(path)?.set_len(0)?;
+    Ok(true)
 }
 
 fn old(path: &Path, number: u32) -> PathBuf {
@@ -95,10 +101,10 @@ mod tests {
         let mut writer = open(&path).unwrap();
         for round in 0..6 {
             writeln!(writer, "round {round}").unwrap();
-            rotate(&path, 4).unwrap();
+            assert!(rotate(&path, 4).unwrap());
         }
         writer.write_all(b"new").unwrap();
-        rotate(&path, 4).unwrap();
+        assert!(!rotate(&path, 4).unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         for (number, round) in [(1, 5), (2, 4), (3, 3)] {
             assert_eq!(fs::read_to_string(old(&path, number)).unwrap(), format!("round {round}\n"));

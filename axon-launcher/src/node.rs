@@ -15,7 +15,7 @@
 
 use crate::events::NewEvent;
 use crate::lifecycle::{self, Action, End, Event, Phase, STOP_GRACE};
-use crate::logs;
+use crate::logs::{self, follow::Log};
 use crate::manifest::{ClusterId, NodeName};
 use crate::probe::{NodeClient, Observation, Status};
 use crate::process::{Exit, Launch, Process};
@@ -121,6 +121,8 @@ pub struct Node {
     pub place: Arc<Place>,
     /// Held by whoever starts, stops or deletes it, so that these do not cross.
     pub order: Arc<Mutex<()>>,
+    /// What it writes.
+    pub log: Arc<Log>,
     orders: mpsc::Sender<(Order, oneshot::Sender<()>)>,
     view: watch::Receiver<View>,
 }
@@ -135,6 +137,7 @@ impl Node {
     /// Supervises a node; nothing is started yet, but a process that is left over is taken over.
     pub fn supervise(place: Place, plan: Plan, client: NodeClient, tell: Tell) -> Self {
         let place = Arc::new(place);
+        let log = Arc::new(Log::new(place.log.clone()));
         let (orders, inbox) = mpsc::channel(16);
         let (publish, view) = watch::channel(View {
             phase: Phase::Stopped,
@@ -148,6 +151,7 @@ impl Node {
         });
         let mut task = Task {
             place: Arc::clone(&place),
+            log: Arc::clone(&log),
             plan,
             client,
             tell,
@@ -161,7 +165,7 @@ impl Node {
         };
         task.adopt();
         tokio::spawn(task.run(inbox));
-        Self { place, order: Arc::default(), orders, view }
+        Self { place, order: Arc::default(), log, orders, view }
     }
 
     /// Its name.
@@ -217,6 +221,7 @@ impl Node {
 
 struct Task {
     place: Arc<Place>,
+    log: Arc<Log>,
     plan: Plan,
     client: NodeClient,
     tell: Tell,
@@ -260,7 +265,7 @@ impl Task {
                     self.step(Event::TimeUp);
                 }
                 _ = rotate.tick() => {
-                    if let Err(error) = logs::rotate(&self.place.log, logs::FILE_BYTES_MAX) {
+                    if let Err(error) = self.log.rotate(logs::FILE_BYTES_MAX) {
                         tracing::warn!(node = %self.place.name, %error, "cannot rotate the log");
                     }
                 }

@@ -4,12 +4,18 @@
 //! node that does not answer is an observation, not an error.
 
 use crate::manifest::{ClusterId, NodeName};
+use crate::secret::Token;
+use axum::body::Body;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest answer that is read.
@@ -18,10 +24,26 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// How long a node may take to say how it is.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a node may take to begin its answer, once it has the whole request.
+pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why a node did not answer.
+#[derive(Debug)]
+pub enum NoAnswer {
+    /// It could not be reached: the request was not sent.
+    Unreachable(String),
+    /// The connection broke: it may have the request.
+    Broken(String),
+    /// It has the request, and did not answer in time.
+    Late,
+}
+
 /// Speaks to nodes on this machine.
 #[derive(Debug, Clone)]
 pub struct NodeClient {
-    http: Client<HttpConnector, Full<Bytes>>,
+    http: Client<HttpConnector, Body>,
+    /// The token, as nodes want it; not shown by `Debug`.
+    bearer: Option<HeaderValue>,
 }
 
 /// An answer, whole.
@@ -241,7 +263,13 @@ impl NodeClient {
             .pool_idle_timeout(Duration::from_secs(10))
             .pool_max_idle_per_host(2)
             .build(connector);
-        Self { http }
+        Self { http, bearer: None }
+    }
+
+    /// Shows `token`, if there is one, with every request.
+    #[must_use]
+    pub fn with_token(self, token: Option<&Token>) -> Self {
+        Self { bearer: token.map(Token::bearer), ..self }
     }
 
     /// Sends one request to a port of this machine and reads the whole answer.
@@ -256,13 +284,14 @@ impl NodeClient {
         body: impl Into<Bytes>,
         deadline: Duration,
     ) -> Result<Answer, String> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("http://127.0.0.1:{port}{path}"))
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body.into()))
+            .body(Body::from(body.into()))
             .map_err(|error| error.to_string())?;
+        request.headers_mut().extend(self.bearer.clone().map(|it| (header::AUTHORIZATION, it)));
         let exchange = async {
             let answer = self.http.request(request).await.map_err(|error| {
                 std::error::Error::source(&error)
@@ -277,6 +306,53 @@ impl NodeClient {
             .unwrap_or_else(|_| Err(format!("no answer within {deadline:?}")))
     }
 
+    /// Hands a request on to a port of this machine, its body as it comes, and returns the answer once
+    /// its head is there; its body comes as it is read. Dropped, it hangs up.
+    ///
+    /// # Errors
+    /// When there is no answer; the request is never sent a second time.
+    pub async fn pass(
+        &self,
+        port: u16,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, NoAnswer> {
+        let (mut head, body) = request.into_parts();
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let uri = format!("http://127.0.0.1:{port}{path}").parse::<Uri>();
+        head.uri = uri.map_err(|error| NoAnswer::Unreachable(error.to_string()))?;
+        let begun = Instant::now();
+        let busy = Arc::new(AtomicU64::new(0));
+        let body = body.map_frame({
+            let busy = Arc::clone(&busy);
+            move |frame| {
+                busy.store(begun.elapsed().as_millis() as u64, Ordering::Relaxed);
+                frame
+            }
+        });
+        // A request is begun again by the client only if none of it was written.
+        let mut answer =
+            std::pin::pin!(self.http.request(Request::from_parts(head, Body::new(body))));
+        loop {
+            // The time that the request takes to arrive is its sender's, not the node's.
+            let until = Duration::from_millis(busy.load(Ordering::Relaxed)) + HEAD_WITHIN;
+            let left = until.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Err(NoAnswer::Late);
+            }
+            if let Ok(answer) = tokio::time::timeout(left, &mut answer).await {
+                return answer.map_err(|error| {
+                    let reason = std::error::Error::source(&error)
+                        .map_or_else(|| error.to_string(), ToString::to_string);
+                    if error.is_connect() {
+                        NoAnswer::Unreachable(reason)
+                    } else {
+                        NoAnswer::Broken(reason)
+                    }
+                });
+            }
+        }
+    }
+
     /// Asks the node at `port` how it is.
     pub async fn observe(&self, port: u16, name: &NodeName, cluster: &ClusterId) -> Observation {
         let get = |path| self.send(Method::GET, port, path, Bytes::new(), PROBE_TIMEOUT);
@@ -284,6 +360,10 @@ impl NodeClient {
         let status = async { (get("/v1/status").await, asked.elapsed()) };
         let ((status, rtt), ready) = futures_util::future::join(status, get("/readyz")).await;
         let Ok(answer) = status else { return Observation::Silent };
+        if answer.status == StatusCode::UNAUTHORIZED {
+            let what = "a server that wants another token than this launcher has; restart it here";
+            return Observation::Foreign(what.to_owned());
+        }
         if answer.status != StatusCode::OK {
             // A server that is not in its cluster yet knows no status; `/livez` tells it from
             // others.

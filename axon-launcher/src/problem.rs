@@ -24,7 +24,9 @@ impl Problem {
         Self { status, code, error, retryable: false, outcome: None, details }
     }
 
-    fn retryable(self, outcome: &'static str) -> Self {
+    /// Asking again may help; `outcome` says whether anything was done.
+    #[must_use]
+    pub fn retryable(self, outcome: &'static str) -> Self {
         Self { retryable: true, outcome: Some(outcome), ..self }
     }
 }
