@@ -17,7 +17,7 @@ use crate::manifest::{NodeName, NodeSpec};
 use crate::node::{Node, View};
 use crate::operations::{Draft, OperationError, Operations, Run};
 use crate::probe::Observation;
-use crate::quorum::{Action, Picture, Refusal, Verdict, decide, decide_rolling};
+use crate::quorum::{Action, Picture, Refusal, Verdict, decide, decide_rolling, rolling_order};
 use crate::supervisor::{ControlError, Supervisor, slot_is_free};
 use crate::wire::{DryRun, Operation, Progress, Severity};
 use futures_util::future::join_all;
@@ -26,10 +26,10 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// How long an operation of the first control API waits for the one before it.
-const TURN_WAIT: Duration = Duration::from_secs(60);
+const TURN_WAIT: Duration = Duration::from_mins(1);
 
 /// Longer than any operation that does more than wait.
-const WORK_MAX: Duration = Duration::from_secs(120);
+const WORK_MAX: Duration = Duration::from_mins(2);
 
 /// An operation that was begun.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ impl Supervisor {
             return Err(error);
         }
         let order: Vec<String> =
-            crate::quorum::rolling_order(&picture).iter().map(|node| node.name.clone()).collect();
+            rolling_order(&picture).iter().map(|node| node.name.clone()).collect();
         let draft = Draft {
             kind: "rolling_restart",
             node: None,

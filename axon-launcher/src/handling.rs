@@ -1,8 +1,8 @@
 //! How actions are carried out, step by step, on real nodes.
 //!
 //! Invariants:
-//! * a node that should run is never left stopped: between its stop and its start nothing is awaited
-//!   that may fail without the start, and nothing cancels;
+//! * a node that should run is never left stopped: between its stop and its start nothing can fail
+//!   without the start, nothing cancels, and nobody else gives it orders;
 //! * of all steps that take a node down for a while, or out for good, one is under way at a time
 //!   (`handling`, held from the decision until the node is known to be down), so that two that are
 //!   harmless alone do not meet;
@@ -16,12 +16,14 @@ use crate::manifest::{Desired, RollingRestart};
 use crate::node::{Node, View};
 use crate::operations::{Cancel, Run};
 use crate::probe::Observation;
-use crate::quorum::Action;
+use crate::quorum::{Action, rolling_order};
 use crate::supervisor::{ControlError, Supervisor};
 use crate::wire::Severity;
 use hyper::Method;
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 /// How long a request to start waits for the node to answer.
@@ -107,15 +109,16 @@ impl Supervisor {
             run.wait(self.hand_over(node)).await??;
         }
         run.next(Cancel::No)?;
-        self.take_down(node).await?;
+        let order = self.take_down(node).await?;
         run.go_on(Cancel::No);
-        self.bring_up(node).await?;
+        self.bring_up(node, order).await?;
         run.go_on(Cancel::Now);
         run.wait(self.until_settled(node, run)).await?
     }
 
-    /// Stops a node that is about to be started again, if the cluster can do without it.
-    async fn take_down(&self, node: &Node) -> Result<(), ControlError> {
+    /// Stops a node that is about to be started again, if the cluster can do without it. Until it is
+    /// started nobody else may give it orders.
+    async fn take_down(&self, node: &Node) -> Result<OwnedMutexGuard<()>, ControlError> {
         let _handling = self.0.handling.lock().await;
         let verdict = self.decide(Action::Restart, node.name()).await?;
         if let Some(refusal) = &verdict.refusal {
@@ -125,16 +128,17 @@ impl Supervisor {
         if verdict.moves_leadership() {
             self.hand_over(node).await?;
         }
-        let _order = node.order.lock().await;
+        let order = Arc::clone(&node.order).lock_owned().await;
         self.desire(node, Desired::Running).await?;
         node.stop().await;
-        Ok(())
+        Ok(order)
     }
 
     /// Starts a node again that was taken down, however that went.
-    async fn bring_up(&self, node: &Node) -> Result<(), ControlError> {
+    async fn bring_up(&self, node: &Node, order: OwnedMutexGuard<()>) -> Result<(), ControlError> {
         let stopped = node.until_stopped().await;
         node.start().await;
+        drop(order);
         if !stopped {
             let name = node.name();
             return Err(ControlError::Internal(format!(
@@ -181,23 +185,35 @@ impl Supervisor {
             run.note("it should not run any more, so it was left alone");
             return Ok(());
         };
-        let picture = self.look().await;
-        let absent: Vec<&str> = crate::quorum::rolling_order(&picture)
-            .into_iter()
-            .filter(|other| other.name != name && !other.ready)
-            .map(|other| other.name.as_str())
-            .collect();
-        if !absent.is_empty() {
-            return Err(ControlError::Refused(format!(
-                "{} should run and cannot serve, so {name} is not taken down as well",
-                absent.join(", ")
-            )));
-        }
+        run.wait(self.until_others_serve(name)).await??;
         run.note("stopping it");
-        self.take_down(&node).await?;
+        let order = self.take_down(&node).await?;
         run.note("starting it");
-        self.bring_up(&node).await?;
+        self.bring_up(&node, order).await?;
         run.wait(self.until_settled(&node, run)).await?
+    }
+
+    /// Waits until every other node that should run can serve: one more down would make two.
+    async fn until_others_serve(&self, name: &str) -> Result<(), ControlError> {
+        let deadline = Instant::now() + SETTLE_WAIT;
+        loop {
+            let picture = self.look().await;
+            let absent: Vec<&str> = rolling_order(&picture)
+                .into_iter()
+                .filter(|other| other.name != name && !other.ready)
+                .map(|other| other.name.as_str())
+                .collect();
+            if absent.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(ControlError::Refused(format!(
+                    "{} should run and cannot serve, so {name} is not taken down as well",
+                    absent.join(", ")
+                )));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Says that a rolling restart ended with the launcher that did it.
@@ -238,7 +254,8 @@ impl Supervisor {
         let body = json!({ "to": self.known_id(node)? }).to_string();
         self.change(Method::POST, "/v1/leader/transfer", body).await?;
         let deadline = Instant::now() + HAND_OVER_WAIT;
-        while self.look().await.leader().is_none_or(|leader| leader.name != name) {
+        // As everyone is shown it, so that who asks next is not told of the old leader.
+        while !self.report().get(name).is_some_and(|node| node.is_leader) {
             if Instant::now() > deadline {
                 return Err(ControlError::OutcomeUnknown(format!(
                     "leadership was moved to {name}, and {name} does not lead after {HAND_OVER_WAIT:?}"
@@ -403,12 +420,7 @@ impl Supervisor {
         loop {
             let seen = self.0.client.observe(place.api_port, &place.name, &place.cluster).await;
             let leads = matches!(&seen, Observation::Answers { status, .. } if status.raft_state == "leader");
-            if !leads {
-                let picture = self.look().await;
-                if picture.leader().is_some_and(|leader| leader.name != place.name.as_str()) {
-                    return Ok(());
-                }
-            } else {
+            if leads {
                 let (path, body) = ("/v1/leader/transfer", "{}");
                 let sent =
                     self.0.client.send(Method::POST, place.api_port, path, body, CHANGE_TIMEOUT);
@@ -416,6 +428,11 @@ impl Supervisor {
                     Ok(answer) if answer.status.is_success() => {}
                     Ok(answer) => reason = answer.sentence(),
                     Err(error) => reason = error,
+                }
+            } else {
+                let picture = self.look().await;
+                if picture.leader().is_some_and(|leader| leader.name != place.name.as_str()) {
+                    return Ok(());
                 }
             }
             if Instant::now() > deadline {

@@ -220,6 +220,8 @@ pub enum Observation {
     Joining,
     /// Something else answers there.
     Foreign(String),
+    /// A server answers there that wants another token, so it cannot be known who it is.
+    Locked,
     /// Nothing answers.
     Silent,
 }
@@ -361,8 +363,7 @@ impl NodeClient {
         let ((status, rtt), ready) = futures_util::future::join(status, get("/readyz")).await;
         let Ok(answer) = status else { return Observation::Silent };
         if answer.status == StatusCode::UNAUTHORIZED {
-            let what = "a server that wants another token than this launcher has; restart it here";
-            return Observation::Foreign(what.to_owned());
+            return Observation::Locked;
         }
         if answer.status != StatusCode::OK {
             // A server that is not in its cluster yet knows no status; `/livez` tells it from

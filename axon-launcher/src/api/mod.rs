@@ -94,7 +94,7 @@ fn actor(headers: &HeaderMap) -> String {
         .and_then(|value| value.to_str().ok())
         .map(str::trim)
         .filter(|said| !said.is_empty() && said.len() <= ACTOR_BYTES_MAX)
-        .filter(|said| said.as_bytes().iter().all(|byte| printable(byte)))
+        .filter(|said| said.as_bytes().iter().all(printable))
         .map_or_else(|| "api".to_owned(), ToOwned::to_owned)
 }
 
