@@ -36,7 +36,8 @@ pub struct Launcher<'a> {
     site: &'a Site,
     child: Child,
     out: PathBuf,
-    port: u16,
+    /// Where the dashboard answers, once it is ready.
+    pub port: u16,
 }
 
 impl Site {
