@@ -19,9 +19,12 @@
 //! an answer took place is found out by asking again: the mark stays and the launcher goes on
 //! trying.
 
+use crate::events::LAUNCHER;
 use crate::manifest::{Decommission, Desired, NodeName};
 use crate::node::Node;
+use crate::operations::{Cancel, Run};
 use crate::supervisor::{ControlError, Supervisor};
+use crate::wire::Severity;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use std::collections::BTreeSet;
@@ -43,42 +46,38 @@ enum Removal {
 }
 
 impl Supervisor {
-    /// Decommissions a node.
-    pub async fn delete(&self, name: &str) -> Result<(), ControlError> {
-        self.check_open()?;
-        let node = self.find(name)?;
-        let _operation = node.operation.lock().await;
-        let name = node.name();
+    /// Step 1. The caller holds the node's order lock.
+    pub(crate) async fn mark_leaving(&self, name: &NodeName) -> Result<(), ControlError> {
         self.edit(|manifest| {
             let (count, formed) = (manifest.nodes.len(), manifest.formed);
             let spec = manifest
                 .node_mut(name)
                 .ok_or_else(|| ControlError::UnknownNode(name.to_string()))?;
-            if !formed {
-                let reason = "the cluster is not made yet; nothing can be deleted".to_owned();
+            // Decided on before; once more, since two may have been decided on at once.
+            if !formed || count == 1 {
+                let reason = format!("{name} is the last node, or the cluster is not made yet");
                 return Err(ControlError::Refused(reason));
-            }
-            if count == 1 {
-                return Err(ControlError::Refused(format!(
-                    "{name} is the last node; deleting it would delete the cluster and all its data"
-                )));
             }
             spec.decommission.get_or_insert(Decommission::Removing);
             Ok(())
         })
-        .await?;
-        self.decommission(&node).await
+        .await
     }
 
     /// Goes on with a decommissioning that was cut short, unless someone is at it.
     pub(crate) async fn resume_decommission(&self, name: &NodeName) -> Result<(), ControlError> {
         let node = self.find(name.as_str())?;
-        let Ok(_operation) = node.operation.try_lock() else { return Ok(()) };
-        self.decommission(&node).await
+        let Ok(_handling) = self.0.handling.try_lock() else { return Ok(()) };
+        let Ok(_order) = node.order.try_lock() else { return Ok(()) };
+        self.decommission(&node, None).await
     }
 
-    /// Steps 2 to 8. The caller holds the node's operation lock.
-    async fn decommission(&self, node: &Node) -> Result<(), ControlError> {
+    /// Steps 2 to 8. The caller holds `handling` and the node's order lock.
+    pub(crate) async fn decommission(
+        &self,
+        node: &Node,
+        run: Option<&Run>,
+    ) -> Result<(), ControlError> {
         let name = node.name();
         let step = self.manifest().node(name).and_then(|spec| spec.decommission);
         match step {
@@ -92,6 +91,9 @@ impl Supervisor {
                 node.stop().await;
                 node.until_stopped().await;
             }
+        }
+        if let Some(run) = run {
+            run.go_on(Cancel::No);
         }
         let (data, cluster) = (self.0.data.clone(), self.0.cluster_id());
         let name_owned = name.clone();
@@ -108,6 +110,8 @@ impl Supervisor {
         .await?;
         self.forget(name);
         tracing::info!(node = %name, "deleted");
+        let text = format!("{name} is no member any more, and its data is deleted");
+        self.tell(Severity::Info, "decommissioned", Some(name.as_str()), LAUNCHER, text);
         Ok(())
     }
 

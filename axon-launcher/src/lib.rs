@@ -21,6 +21,9 @@
 //! | [`proc`] | what the operating system says of a process |
 //! | [`formation`] | how the cluster is made, once, whatever interrupts it |
 //! | [`supervisor`] | how N processes become and stay one cluster |
+//! | [`quorum`] | what an action does to the quorum, and whether it is carried out; pure |
+//! | [`operations`] | what takes a while: steps, progress, cancelling |
+//! | [`actions`], [`handling`] | what people ask of nodes: decided and begun; carried out |
 //! | [`decommission`] | taking a node out for good |
 //! | [`proxy`] | which node answers for the cluster |
 //! | [`problem`], [`guard`], [`api`], [`ui`] | HTTP: faults, who may ask, control API, dashboard |
@@ -30,6 +33,7 @@
 
 #![deny(missing_docs)]
 
+pub mod actions;
 pub mod api;
 pub mod args;
 pub mod decommission;
@@ -38,6 +42,7 @@ pub mod events;
 pub mod formation;
 pub mod gather;
 pub mod guard;
+pub mod handling;
 pub mod health;
 pub mod lifecycle;
 pub mod live;
@@ -50,6 +55,7 @@ pub mod problem;
 pub mod proc;
 pub mod process;
 pub mod proxy;
+pub mod quorum;
 pub mod report;
 pub mod roster;
 pub mod samples;

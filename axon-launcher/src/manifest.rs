@@ -150,11 +150,22 @@ pub struct NodeSpec {
     /// The id that the cluster gave it, as it last said itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_id: Option<u64>,
+    /// Whether it stays a learner until somebody promotes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub learner: bool,
     /// Whether it should run.
     pub desired: Desired,
     /// How far its decommissioning has come, if it is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decommission: Option<Decommission>,
+}
+
+/// A rolling restart, as much as is needed to say that it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RollingRestart {
+    /// Who asked for it.
+    pub actor: String,
 }
 
 /// The desired cluster.
@@ -170,6 +181,9 @@ pub struct Manifest {
     pub formed: bool,
     /// The API port of the first slot.
     pub base_port: u16,
+    /// The rolling restart that is under way; one that is found at a start ended with its launcher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolling_restart: Option<RollingRestart>,
     /// The nodes, in the order they were added. The first is the founder while `formed` is false.
     pub nodes: Vec<NodeSpec>,
 }
@@ -218,6 +232,7 @@ impl Manifest {
             cluster_id: ClusterId::random(),
             formed: false,
             base_port,
+            rolling_restart: None,
             nodes: Vec::new(),
         };
         for number in 1..=count {
@@ -314,6 +329,7 @@ impl NodeSpec {
             api_port,
             peer_port: api_port + 1,
             node_id: None,
+            learner: false,
             desired: Desired::Running,
             decommission: None,
         }

@@ -120,7 +120,7 @@ pub struct Node {
     /// Where it is.
     pub place: Arc<Place>,
     /// Held by whoever starts, stops or deletes it, so that these do not cross.
-    pub operation: Arc<Mutex<()>>,
+    pub order: Arc<Mutex<()>>,
     /// What it writes.
     pub log: Arc<Log>,
     orders: mpsc::Sender<(Order, oneshot::Sender<()>)>,
@@ -165,7 +165,7 @@ impl Node {
         };
         task.adopt();
         tokio::spawn(task.run(inbox));
-        Self { place, operation: Arc::default(), log, orders, view }
+        Self { place, order: Arc::default(), log, orders, view }
     }
 
     /// Its name.
@@ -533,3 +533,6 @@ async fn elapsed(timer: Option<Instant>) {
         None => pending().await,
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

@@ -1,5 +1,6 @@
 //! What goes wrong, as RFC 9457 says it. The only file that knows which fault has which status.
 
+use crate::operations::OperationError;
 use crate::supervisor::ControlError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -33,12 +34,25 @@ impl Problem {
 impl From<ControlError> for Problem {
     fn from(error: ControlError) -> Self {
         let text = error.to_string();
+        let not_done = |details| Self {
+            outcome: Some("not_applied"),
+            details,
+            ..Self::new(StatusCode::CONFLICT, "conflict", text.clone())
+        };
         match error {
             ControlError::UnknownNode(_) => Self::new(StatusCode::NOT_FOUND, "not_found", text),
-            ControlError::Exists(_) | ControlError::Refused(_) => Self {
-                outcome: Some("not_applied"),
-                ..Self::new(StatusCode::CONFLICT, "conflict", text)
-            },
+            ControlError::Exists(_) | ControlError::Refused(_) => not_done(json!({})),
+            ControlError::Harm { effect, .. } => {
+                not_done(effect.map_or_else(|| json!({}), |effect| json!(effect)))
+            }
+            ControlError::Operation(OperationError::Unknown(_)) => {
+                Self::new(StatusCode::NOT_FOUND, "not_found", text)
+            }
+            ControlError::Operation(OperationError::Busy { id, .. }) => {
+                not_done(json!({ "operation": id }))
+            }
+            ControlError::Operation(_) => not_done(json!({})),
+            ControlError::Cancelled => Self::new(StatusCode::CONFLICT, "conflict", text),
             ControlError::Unavailable(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", text)
                     .retryable("not_applied")

@@ -9,24 +9,23 @@
 //! * The cluster is made once, as [`formation`](crate::formation) tells; nothing is ever wiped
 //!   except by [decommissioning](crate::decommission).
 //! * What was asked for is saved before it is done, so a restart continues it.
-//! * Orders for one node do not cross: each holds the node's `operation` lock.
-//! * Stopping is always allowed; people must be able to stop what they run.
+//! * Orders for one node do not cross: each holds the node's `order` lock.
 //!
-//! It does not elect, promote or repair: that is the cluster's own work.
+//! What people ask for comes through [`actions`](crate::actions). It does not elect, promote or repair:
+//! that is the cluster's own work.
 
-use crate::args::NODES_MAX;
 use crate::directory::{DataDir, DirectoryError};
 use crate::events::EventLog;
-use crate::lifecycle::Phase;
 use crate::live::Live;
 use crate::manifest::{
     ClusterId, Decommission, Desired, Manifest, ManifestError, NodeName, NodeSpec,
 };
 use crate::node::{Node, Place, Plan, View, port_is_free};
-use crate::operations::Operations;
+use crate::operations::{Cancelled, OperationError, Operations};
 use crate::probe::NodeClient;
 use crate::process::Launch;
 use crate::report::{NodeReport, report};
+use crate::wire::Effect;
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -35,9 +34,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
-
-/// How long a request to start waits for the node to answer.
-const START_WAIT: Duration = Duration::from_secs(10);
 
 /// Settings of `axon-server` that can be meant for one node only. Others, such as `AXON_LOG`, reach
 /// all nodes from the launcher's environment.
@@ -109,6 +105,20 @@ pub enum ControlError {
     /// It would do harm, or contradicts what is under way. Asking again does not help by itself.
     #[error("{0}")]
     Refused(String),
+    /// It would cost the cluster its quorum, or makes no sense as things are.
+    #[error("{reason}")]
+    Harm {
+        /// Why, with the arithmetic.
+        reason: String,
+        /// What it would do to the quorum, as far as that is known.
+        effect: Option<Effect>,
+    },
+    /// An operation stands in the way, or cannot be had.
+    #[error(transparent)]
+    Operation(#[from] OperationError),
+    /// It was cancelled before it was done.
+    #[error("it was cancelled")]
+    Cancelled,
     /// It was not done, for now.
     #[error("{0}")]
     Unavailable(String),
@@ -126,6 +136,12 @@ pub enum ControlError {
     /// Something is wrong with the launcher's own files.
     #[error("{0}")]
     Internal(String),
+}
+
+impl From<Cancelled> for ControlError {
+    fn from(Cancelled: Cancelled) -> Self {
+        Self::Cancelled
+    }
 }
 
 impl From<ManifestError> for ControlError {
@@ -158,6 +174,8 @@ pub(crate) struct Shared {
     pub(crate) events: EventLog,
     /// What takes a while.
     pub(crate) operations: Operations,
+    /// Held while it is decided that the cluster can do without a node, until that node is down.
+    pub(crate) handling: Mutex<()>,
     /// What is remembered of the cluster for whoever watches it.
     pub(crate) live: Live,
 }
@@ -181,6 +199,7 @@ impl Supervisor {
             closing: AtomicBool::new(false),
             events,
             operations: Operations::default(),
+            handling: Mutex::default(),
             live: Live::default(),
         }));
         for spec in &supervisor.manifest().nodes {
@@ -192,6 +211,8 @@ impl Supervisor {
     /// Makes the cluster if it is not made yet, and starts what should run.
     pub async fn launch(&self) -> Result<(), StartError> {
         crate::live::start(self);
+        let ended = self.end_left_over_roll().await;
+        ended.map_err(|error| StartError::Inconsistent(error.to_string()))?;
         if self.manifest().formed {
             self.start_desired().await;
         } else {
@@ -214,61 +235,6 @@ impl Supervisor {
         let views: BTreeMap<String, View> =
             self.nodes().into_iter().map(|node| (node.name().to_string(), node.view())).collect();
         report(&self.0.manifest.borrow(), &views)
-    }
-
-    /// Adds a node to the cluster: it starts, joins as a learner and is promoted by the cluster.
-    pub async fn add(&self, name: NodeName) -> Result<(), ControlError> {
-        self.check_open()?;
-        if self.0.data.found_nodes()?.contains(&name.to_string())
-            && self.manifest().node(&name).is_none()
-        {
-            return Err(ControlError::Refused(format!(
-                "there is a directory nodes/{name} that no node of this cluster has; move it away first"
-            )));
-        }
-        let spec = self
-            .edit(|manifest| {
-                if manifest.node(&name).is_some() {
-                    return Err(ControlError::Exists(name.clone()));
-                }
-                if manifest.nodes.len() >= NODES_MAX {
-                    let reason = format!("a launcher runs {NODES_MAX} nodes at most");
-                    return Err(ControlError::Refused(reason));
-                }
-                let port = manifest.free_slot(slot_is_free).ok_or_else(|| {
-                    ControlError::Refused("no ports are left for another node".to_owned())
-                })?;
-                let spec = NodeSpec::new(name.clone(), port);
-                manifest.nodes.push(spec.clone());
-                Ok(spec)
-            })
-            .await?;
-        let node = self.supervise(&spec);
-        let _operation = node.operation.lock().await;
-        node.start().await;
-        self.await_start(&node).await
-    }
-
-    /// Wants a node running.
-    pub async fn start(&self, name: &str) -> Result<(), ControlError> {
-        self.check_open()?;
-        let node = self.find(name)?;
-        let _operation = node.operation.lock().await;
-        self.desire(&node, Desired::Running).await?;
-        node.start().await;
-        self.await_start(&node).await
-    }
-
-    /// Wants a node stopped, and waits until it is.
-    pub async fn stop(&self, name: &str) -> Result<(), ControlError> {
-        let node = self.find(name)?;
-        let _operation = node.operation.lock().await;
-        self.desire(&node, Desired::Stopped).await?;
-        node.stop().await;
-        if node.until_stopped().await {
-            return Ok(());
-        }
-        Err(ControlError::Internal(format!("{name} was killed and has still not ended")))
     }
 
     /// Stops all nodes, leaving what is desired as it is.
@@ -358,7 +324,7 @@ impl Supervisor {
         Ok(out)
     }
 
-    async fn desire(&self, node: &Node, desired: Desired) -> Result<(), ControlError> {
+    pub(crate) async fn desire(&self, node: &Node, desired: Desired) -> Result<(), ControlError> {
         let name = node.name();
         self.edit(|manifest| {
             let spec = manifest
@@ -373,27 +339,7 @@ impl Supervisor {
         .await
     }
 
-    /// Waits until it is plain whether the node starts; one that still knocks has started.
-    async fn await_start(&self, node: &Node) -> Result<(), ControlError> {
-        let plain = |view: &View| {
-            matches!(view.phase, Phase::Running { .. } | Phase::Crashed { .. } | Phase::Removed)
-        };
-        node.until(START_WAIT, plain).await;
-        let name = node.name().clone();
-        let view = node.view();
-        match view.phase {
-            Phase::Crashed { .. } => {
-                let reason = view.trouble.unwrap_or_else(|| "it ended at once".to_owned());
-                Err(ControlError::StartFailed { name, reason })
-            }
-            Phase::Removed => Err(ControlError::Refused(format!(
-                "{name} was removed from the cluster, for good; delete it, then add a new one"
-            ))),
-            _ => Ok(()),
-        }
-    }
-
-    fn supervise(&self, spec: &NodeSpec) -> Node {
+    pub(crate) fn supervise(&self, spec: &NodeSpec) -> Node {
         let place = Place {
             name: spec.name.clone(),
             cluster: self.0.manifest.borrow().cluster_id.clone(),
@@ -437,6 +383,9 @@ impl Supervisor {
             if !others.is_empty() {
                 args.extend(["--join".into(), others.join(",").into()]);
             }
+            if manifest.node(&spec.name).is_some_and(|spec| spec.learner) {
+                args.extend(["--promotion".into(), "manual".into()]);
+            }
             let log = data.log(&spec.name);
             Ok(Launch { program: server.clone(), args, unset: ONE_NODE_ONLY, log })
         })
@@ -447,7 +396,7 @@ impl Supervisor {
         for spec in self.manifest().nodes {
             let Ok(node) = self.find(spec.name.as_str()) else { continue };
             // Whoever holds it gives an order of today, which wins over what was left.
-            let Ok(_operation) = node.operation.try_lock() else { continue };
+            let Ok(_order) = node.order.try_lock() else { continue };
             let manifest = self.manifest();
             let Some(spec) = manifest.node(node.name()) else { continue };
             match (spec.desired, spec.decommission) {
@@ -499,7 +448,7 @@ pub(crate) fn server_args(command: &str, name: &NodeName, data: &DataDir) -> Vec
 }
 
 /// Reports whether both ports of a slot are free; says so when another process has one.
-fn slot_is_free(api_port: u16) -> bool {
+pub(crate) fn slot_is_free(api_port: u16) -> bool {
     let taken = [api_port, api_port + 1].into_iter().find(|port| !port_is_free(*port));
     if let Some(port) = taken {
         tracing::warn!("port {port} is taken by another process; trying the next ones");

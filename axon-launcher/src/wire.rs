@@ -260,8 +260,8 @@ pub struct DryRun {
     pub reason: Option<String>,
     /// What else to know before it is done.
     pub warnings: Vec<String>,
-    /// What it does to the quorum.
-    pub effect: Effect,
+    /// What it does to the quorum; null while nobody says who votes.
+    pub effect: Option<Effect>,
     /// The steps that would be done, in words.
     pub steps: Vec<String>,
 }
@@ -281,7 +281,7 @@ pub struct Effect {
     pub online_after: usize,
     /// How many a decision would need.
     pub needed_after: usize,
-    /// Whether the node leads now, so that leadership moves first.
+    /// Whether leadership moves: away first, or to the node if that is the action.
     pub moves_leadership: bool,
 }
 

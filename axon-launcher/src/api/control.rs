@@ -1,15 +1,18 @@
 //! `/api/control`: the first control API, kept exactly as scripts know it.
 //!
-//! An order that was begun is carried out even if whoever gave it hangs up, since half an order would
-//! be the worst of both.
+//! Its orders are the operations of `/api/v1`, with two differences that scripts rely on: an order waits
+//! for the one before it on the same node instead of being refused, and is answered when it is done,
+//! not when all has followed that follows by itself.
 
-use super::BODY_BYTES_MAX;
+use super::{Named, actor, bad_request, body};
+use crate::actions::Asked;
 use crate::manifest::NodeName;
 use crate::problem::Problem;
+use crate::quorum::Action;
 use crate::supervisor::{ControlError, Supervisor};
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
-use axum::http::{HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -39,40 +42,53 @@ struct Add {
     node_id: String,
 }
 
-async fn add(State(supervisor): State<Supervisor>, body: Result<Bytes, BytesRejection>) -> Outcome {
-    let bad = |error: String| Problem::new(StatusCode::BAD_REQUEST, "bad_request", error);
-    let body = body.map_err(|_| {
-        let error = format!("the body is longer than {BODY_BYTES_MAX} bytes");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", error)
-    })?;
-    // Whatever the content type: a page of another site was refused by its origin already, and
-    // `curl -d` should work as people type it.
-    let asked: Add = serde_json::from_slice(&body)
-        .map_err(|error| bad(format!("the body is not {{\"node_id\":\"NAME\"}}: {error}")))?;
-    let name: NodeName = asked.node_id.parse().map_err(bad)?;
-    let id = name.to_string();
-    carry_out(supervisor, id, |supervisor, _| async move { supervisor.add(name).await }).await
+async fn add(
+    State(supervisor): State<Supervisor>,
+    headers: HeaderMap,
+    sent: Result<Bytes, BytesRejection>,
+) -> Outcome {
+    let Add { node_id } = body(sent, r#"{"node_id":"NAME"}"#)?;
+    let name: NodeName = node_id.parse().map_err(bad_request)?;
+    let (id, by) = (name.to_string(), actor(&headers));
+    carry_out(supervisor, id, |supervisor| async move {
+        supervisor.add(&name, false, &by).await?.done().await
+    })
+    .await
 }
 
-async fn start(State(supervisor): State<Supervisor>, Path(id): Path<String>) -> Outcome {
-    carry_out(supervisor, id, |supervisor, id| async move { supervisor.start(&id).await }).await
+async fn start(supervisor: State<Supervisor>, named: Named, headers: HeaderMap) -> Outcome {
+    act(supervisor, named, &headers, Action::Start).await
 }
 
-async fn stop(State(supervisor): State<Supervisor>, Path(id): Path<String>) -> Outcome {
-    carry_out(supervisor, id, |supervisor, id| async move { supervisor.stop(&id).await }).await
+async fn stop(supervisor: State<Supervisor>, named: Named, headers: HeaderMap) -> Outcome {
+    act(supervisor, named, &headers, Action::Stop).await
 }
 
-async fn delete(State(supervisor): State<Supervisor>, Path(id): Path<String>) -> Outcome {
-    carry_out(supervisor, id, |supervisor, id| async move { supervisor.delete(&id).await }).await
+async fn delete(supervisor: State<Supervisor>, named: Named, headers: HeaderMap) -> Outcome {
+    act(supervisor, named, &headers, Action::Decommission).await
+}
+
+async fn act(
+    State(supervisor): State<Supervisor>,
+    Named(name): Named,
+    headers: &HeaderMap,
+    action: Action,
+) -> Outcome {
+    let (id, by) = (name.to_string(), actor(headers));
+    carry_out(supervisor, id, |supervisor| async move {
+        let asked = Asked { actor: &by, patient: true };
+        supervisor.act(action, &name, asked).await?.done().await
+    })
+    .await
 }
 
 /// Carries an order out to its end, in a task of its own, and answers with the node as it is then.
 async fn carry_out<F, Fut>(supervisor: Supervisor, id: String, order: F) -> Outcome
 where
-    F: FnOnce(Supervisor, String) -> Fut,
+    F: FnOnce(Supervisor) -> Fut,
     Fut: Future<Output = Result<(), ControlError>> + Send + 'static,
 {
-    let done = tokio::spawn(order(supervisor.clone(), id.clone())).await;
+    let done = tokio::spawn(order(supervisor.clone())).await;
     done.map_err(|error| ControlError::Internal(error.to_string()))??;
     let node = supervisor.report().remove(&id);
     Ok(Json(match node {
@@ -85,7 +101,7 @@ where
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::api::router;
+    use crate::api::{BODY_BYTES_MAX, router};
     use crate::directory::DataDir;
     use crate::supervisor::Setup;
     use crate::ui::Ui;
@@ -143,7 +159,7 @@ mod tests {
         let long = format!("{{\"node_id\":\"{}\"}}", "x".repeat(BODY_BYTES_MAX));
         for (method, path, body, status, code) in [
             ("POST", "/api/control/stop/nobody", "", 404, "not_found"),
-            ("POST", "/api/control/start/..%2fnode1", "", 404, "not_found"),
+            ("POST", "/api/control/start/..%2fnode1", "", 400, "bad_request"),
             ("POST", "/api/control/delete/nobody", "", 404, "not_found"),
             ("POST", "/api/control/delete/node1", "", 409, "conflict"),
             ("POST", "/api/control/add", r#"{"node_id":"node1"}"#, 409, "conflict"),

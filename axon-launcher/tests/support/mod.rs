@@ -1,4 +1,5 @@
 //! A real launcher with real servers in a directory and ports of its own.
+#![allow(dead_code, reason = "each test file uses what it needs")]
 
 use axon_launcher::probe::{Answer, NodeClient};
 use axon_launcher::process::Process;
@@ -25,6 +26,9 @@ const PORTS_EACH: u16 = 100;
 /// A place for one cluster; survives its launchers.
 pub struct Site {
     pub base_port: u16,
+    /// The program that runs a node.
+    pub server: PathBuf,
+    nodes: u8,
     directory: TempDir,
     client: NodeClient,
     // Held so that tests in other processes keep to other ports.
@@ -40,8 +44,27 @@ pub struct Launcher<'a> {
     pub port: u16,
 }
 
+/// The server that was built beside the launcher, or is named by the environment.
+pub fn server() -> PathBuf {
+    let launcher = Path::new(env!("CARGO_BIN_EXE_axon-launcher"));
+    let server = std::env::var_os("AXON_SERVER_BIN")
+        .map_or_else(|| launcher.with_file_name("axon-server"), PathBuf::from);
+    assert!(
+        server.is_file(),
+        "{} is not there: `cargo build -p axon-server` first, or set AXON_SERVER_BIN",
+        server.display()
+    );
+    server
+}
+
 impl Site {
+    /// For three nodes.
     pub fn new() -> Self {
+        Self::of(3)
+    }
+
+    /// For so many nodes.
+    pub fn of(nodes: u8) -> Self {
         let (ports, base_port) = (0..100)
             .find_map(|slot| {
                 let path = std::env::temp_dir().join(format!("axon-test-ports-{slot}"));
@@ -54,7 +77,8 @@ impl Site {
             })
             .expect("a free range of ports");
         let directory = tempfile::tempdir().unwrap();
-        Self { base_port, directory, client: NodeClient::new(), _ports: ports }
+        let client = NodeClient::new();
+        Self { base_port, server: server(), nodes, directory, client, _ports: ports }
     }
 
     pub fn data(&self) -> PathBuf {
@@ -68,20 +92,14 @@ impl Site {
 
     fn command(&self, extra: &[&str]) -> Command {
         let launcher = Path::new(env!("CARGO_BIN_EXE_axon-launcher"));
-        let server = std::env::var_os("AXON_SERVER_BIN")
-            .map_or_else(|| launcher.with_file_name("axon-server"), PathBuf::from);
-        assert!(
-            server.is_file(),
-            "{} is not there: `cargo build -p axon-server` first, or set AXON_SERVER_BIN",
-            server.display()
-        );
         let mut command = Command::new(launcher);
         command
             .arg("--data-dir")
             .arg(self.data())
             .args(["--listen", "127.0.0.1:0", "--base-port", &self.base_port.to_string()])
+            .args(["--nodes", &self.nodes.to_string()])
             .arg("--server-bin")
-            .arg(server)
+            .arg(&self.server)
             .args(extra)
             .stdin(Stdio::null());
         command
@@ -196,6 +214,13 @@ impl Launcher<'_> {
     pub async fn order(&self, path: &str, body: &str) -> (u16, Value) {
         let path = format!("/api/control/{path}");
         let answer = self.site.send(Method::POST, self.port, &path, body).await;
+        let body = serde_json::from_slice(&answer.body).expect("every answer is JSON");
+        (answer.status.as_u16(), body)
+    }
+
+    /// Asks `/api/v1` and returns the status with the body.
+    pub async fn api(&self, method: Method, path: &str, body: &str) -> (u16, Value) {
+        let answer = self.site.send(method, self.port, &format!("/api/v1/{path}"), body).await;
         let body = serde_json::from_slice(&answer.body).expect("every answer is JSON");
         (answer.status.as_u16(), body)
     }
