@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode, Uri, header};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::client::legacy::{Client, ResponseFuture, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -262,6 +262,11 @@ impl NodeClient {
         Self { http }
     }
 
+    /// Every request to a node passes here: what all of them carry is put on here.
+    fn begin(&self, request: Request<Body>) -> ResponseFuture {
+        self.http.request(request)
+    }
+
     /// Sends one request to a port of this machine and reads the whole answer.
     ///
     /// # Errors
@@ -282,7 +287,7 @@ impl NodeClient {
             .body(Body::from(body.into()))
             .map_err(|error| error.to_string())?;
         let exchange = async {
-            let answer = self.http.request(request).await.map_err(|error| {
+            let answer = self.begin(request).await.map_err(|error| {
                 std::error::Error::source(&error)
                     .map_or_else(|| error.to_string(), ToString::to_string)
             })?;
@@ -319,8 +324,7 @@ impl NodeClient {
             }
         });
         // A request is begun again by the client only if none of it was written.
-        let mut answer =
-            std::pin::pin!(self.http.request(Request::from_parts(head, Body::new(body))));
+        let mut answer = std::pin::pin!(self.begin(Request::from_parts(head, Body::new(body))));
         loop {
             // The time that the request takes to arrive is its sender's, not the node's.
             let until = Duration::from_millis(busy.load(Ordering::Relaxed)) + HEAD_WITHIN;
