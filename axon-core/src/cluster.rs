@@ -9,12 +9,14 @@ mod builder;
 
 pub use builder::Builder;
 
+use crate::backup::Backup;
 use crate::command::VOCABULARY;
 use crate::compaction;
 use crate::config::{Config, Origin, Promotion, RuntimeChoice};
 use crate::error::{Error, ErrorOutcome};
 use crate::events::Event;
 use crate::founding::{self, Founded, Plugins};
+use crate::headroom;
 use crate::membership;
 use crate::raft::engine::{Engine, Parts};
 use crate::raft::message::{Reply, Request};
@@ -274,6 +276,7 @@ impl Cluster {
             learners,
             state_hash: view.totals().hash,
             sync_p99: Duration::from_micros(log_metrics.sync_p99_micros),
+            disk: engine.disk_status(),
             halted: engine.fault().map(|fault| fault.to_string()),
         })
     }
@@ -437,7 +440,7 @@ impl Cluster {
     /// # Ok(()) }
     /// ```
     pub async fn promote(&self, id: NodeId) -> Result<(), Error> {
-        self.known(id)?;
+        self.known(id).await?;
         self.ask_leader(Request::Promote(id)).await.map(drop)
     }
 
@@ -463,7 +466,7 @@ impl Cluster {
     /// # Ok(()) }
     /// ```
     pub async fn remove(&self, id: NodeId) -> Result<(), Error> {
-        self.known(id)?;
+        self.known(id).await?;
         self.ask_leader(Request::Remove(id)).await.map(drop)
     }
 
@@ -493,7 +496,7 @@ impl Cluster {
     /// ```
     pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, Error> {
         if let Some(to) = to {
-            self.known(to)?;
+            self.known(to).await?;
         }
         match self.ask_leader(Request::Transfer(to)).await? {
             Reply::Leader(leader) => Ok(leader),
@@ -504,7 +507,8 @@ impl Cluster {
     /// Writes a checkpoint of everything applied so far; returns its place in the log.
     ///
     /// # Errors
-    /// A disk that fails halts the replica.
+    /// [`Error::DiskFull`] when the disk may have no room for it. A disk that fails halts the
+    /// replica.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
@@ -517,9 +521,39 @@ impl Cluster {
     /// ```
     pub async fn checkpoint(&self) -> Result<LogIndex, Error> {
         let engine = self.inner.engine()?;
+        if !engine.checkpointer.has_room() {
+            return Err(Error::DiskFull);
+        }
         let position =
             self.inner.run(async move { engine.checkpointer.checkpoint_now().await }).await?;
         Ok(position.index)
+    }
+
+    /// Begins a backup: the whole store at one revision, with every write that was acknowledged
+    /// before. Writes go on meanwhile.
+    ///
+    /// # Errors
+    /// As for a linearizable read, and a disk that fails.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
+    /// use std::io::Write;
+    ///
+    /// let written = cluster.store().put("greeting", "hello").await?;
+    /// let mut backup = cluster.backup().await?;
+    /// assert!(backup.revision() >= written.revision);
+    /// let mut file = std::fs::File::create(dir.path().join("backup")).expect("a file");
+    /// while let Some(part) = backup.next().await? {
+    ///     file.write_all(&part).expect("space");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn backup(&self) -> Result<Backup, Error> {
+        let engine = self.inner.engine()?;
+        let timeout = self.inner.config.request_timeout;
+        self.inner.run(async move { Backup::begin(&engine, timeout).await }).await
     }
 
     /// Waits until the replica has stopped for good, and returns why: halted by a fault
@@ -562,7 +596,7 @@ impl Cluster {
                 let engine = running.engine.clone();
                 let retiring = async move {
                     if engine.leads() && engine.members().len() > 1 {
-                        let handed = engine.change(Request::Transfer(None));
+                        let handed = engine.hand_over("it stops");
                         let _ = tokio::time::timeout(HAND_OVER_DEADLINE, handed).await;
                     }
                     engine.stop().await
@@ -575,10 +609,17 @@ impl Cluster {
         stopped
     }
 
-    fn known(&self, id: NodeId) -> Result<(), Error> {
-        let known = self.inner.engine()?.members().iter().any(|(known, ..)| *known == id);
-        let unknown = || Error::UnknownMember { member: id.to_string() };
-        known.then_some(()).ok_or_else(unknown)
+    /// Refuses an id that no member has. A replica that lags asks before it says so.
+    async fn known(&self, id: NodeId) -> Result<(), Error> {
+        let engine = self.inner.engine()?;
+        let looking = async move {
+            let known = || engine.members().iter().any(|(known, ..)| *known == id);
+            if known() || (seen(&engine).await && known()) {
+                return Ok(());
+            }
+            Err(Error::UnknownMember { member: id.to_string() })
+        };
+        self.inner.run(looking).await
     }
 
     /// Asks the leader until it answers or the time is up.
@@ -591,10 +632,10 @@ impl Cluster {
                 let reply = membership::ask_leader(&engine, &request, &[]).await;
                 let late = begun.elapsed() >= timeout;
                 match reply {
-                    Reply::Refused { reason, loses_quorum: true } => {
-                        return Err(Error::WouldLoseQuorum { reason });
+                    Reply::WouldLoseQuorum { reason, alive, needed, voters } => {
+                        return Err(Error::WouldLoseQuorum { reason, alive, needed, voters });
                     }
-                    Reply::Refused { reason, .. } => return Err(Error::Conflict { reason }),
+                    Reply::Refused { reason } => return Err(Error::Conflict { reason }),
                     Reply::Unavailable(reason) if late => return Err(Error::Conflict { reason }),
                     Reply::Unavailable(_) | Reply::NotLeader(_) if !late => {
                         if engine.peers.quorum().lost {
@@ -608,11 +649,7 @@ impl Cluster {
                     Reply::Done => {
                         // Whoever asks next is told of the change, here too. A replica that was
                         // removed hears of nothing any more.
-                        let told = async {
-                            let Ok(index) = engine.linearize(SEEN_DEADLINE).await else { return };
-                            engine.until_applied(index).await;
-                        };
-                        let _ = tokio::time::timeout(SEEN_DEADLINE, told).await;
+                        seen(&engine).await;
                         return Ok(Reply::Done);
                     }
                     reply => return Ok(reply),
@@ -636,6 +673,16 @@ impl Inner {
             Err(_) => Err(Error::ShutDown),
         }
     }
+}
+
+/// Waits until this replica tells of everything that was done before the call; not for long.
+async fn seen(engine: &Engine) -> bool {
+    let told = async {
+        let index = engine.linearize(SEEN_DEADLINE).await.ok()?;
+        engine.until_applied(index).await;
+        Some(())
+    };
+    tokio::time::timeout(SEEN_DEADLINE, told).await.ok().flatten().is_some()
 }
 
 fn own_runtime() -> Result<Runtime, Error> {
@@ -683,8 +730,11 @@ async fn begin(inner: &Arc<Inner>, plugins: Plugins) -> Result<(), Error> {
     let config = inner.config.clone();
     let storage = founding::engine(&config, plugins.storage);
     founding::check_before_touching(&config, &*storage)?;
+    let alone = plugins.transport.is_none() && config.listen.is_none();
     let transport = founding::transport(&config, plugins.transport).await?;
-    let peer_address = config.advertise.clone().unwrap_or_else(|| transport.local_address());
+    // Without a network there is no address, and nobody is to be sent to one.
+    let own = || if alone { String::new() } else { transport.local_address() };
+    let peer_address = config.advertise.clone().unwrap_or_else(own);
     let member = Member {
         name: config.name.clone(),
         address: config.api_address.clone(),
@@ -727,11 +777,12 @@ async fn run(
     transport: Arc<dyn Transport>,
     member: Member,
 ) -> Result<(), Error> {
-    let Founded { identity, storage, directory } = founded;
+    let Founded { identity, storage, directory, reserve } = founded;
     let myself = Myself {
         cluster_id: identity.cluster_id,
         id: identity.node_id,
         name: identity.name.clone(),
+        secret: inner.config.proven_secret(),
     };
     let config = inner.config.clone();
     let parts = Parts { myself, storage, transport, config: config.clone() };
@@ -739,9 +790,10 @@ async fn run(
     if identity.makes_cluster() && engine.is_pristine() {
         engine.initialize(member.clone()).await?;
     }
-    engine.keep(membership::serve(engine.clone(), changes));
-    engine.keep(membership::lead(engine.clone()));
+    engine.keep(membership::serve(engine.clone(), changes, member.clone()));
     engine.keep(compaction::run(engine.clone(), config.history));
+    engine.keep(headroom::watch(engine.clone(), reserve, config.clone()));
+    engine.keep(headroom::yield_leadership(engine.clone(), config.sync_p99_max));
     let promotes = config.promotion == Promotion::Auto;
     let knock_at = match &config.origin {
         Origin::Join(addresses) => addresses.clone(),
@@ -772,6 +824,9 @@ async fn run(
     let _ = inner.phase.send_replace(Phase::Running(Arc::new(running)));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
 
 impl RaftState {
     /// Reports whether this is the leader's.

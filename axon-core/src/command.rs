@@ -4,8 +4,9 @@
 //! a command beyond its own [`VOCABULARY`] halts rather than guess; so a command is proposed only
 //! once every member's vocabulary holds it ([`Command::vocabulary`]).
 
-use crate::txn::Txn;
-use crate::types::{KeyRange, KeyValue, Member, NodeId, RequestId, Revision, SessionId};
+use crate::codec;
+use crate::txn::{self, Txn};
+use crate::types::{KeyRange, KeyValue, Limits, Member, NodeId, RequestId, Revision, SessionId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +93,12 @@ pub enum Op {
 }
 
 impl Command {
+    /// Reports whether the cluster itself needs it, even when there is no space for anything else.
+    #[must_use]
+    pub const fn keeps_house(&self) -> bool {
+        matches!(self.op, Op::AllocateNode { .. } | Op::SettleNode { .. } | Op::Found { .. })
+    }
+
     /// The vocabulary that every member must understand before this may be proposed.
     #[must_use]
     pub const fn vocabulary(&self) -> u16 {
@@ -109,6 +116,61 @@ impl Command {
             | Op::Once { .. } => 2,
         }
     }
+}
+
+/// Checks the encoded command of another replica before it enters the log, where every replica would
+/// halt at what it cannot read: it is a command, for which there is a member that asks, within the
+/// limits, and everyone understands `vocabulary`.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check(encoded: &[u8], limits: &Limits, vocabulary: u16) -> Result<(), String> {
+    at_most("command", encoded.len(), Limits::COMMAND_BYTES_MAX)?;
+    let command: Command =
+        codec::decode(encoded).map_err(|error| format!("not a command: {error}"))?;
+    if command.vocabulary() > vocabulary {
+        return Err("a member runs an older Axon that does not know this command".into());
+    }
+    check_op(&command.op, limits)
+}
+
+fn check_op(op: &Op, limits: &Limits) -> Result<(), String> {
+    match op {
+        Op::Put { key, value } => check_pair(key, value, limits),
+        Op::Delete { key } => check_pair(key, &[], limits),
+        Op::Txn(txn) => check_txn(txn, limits),
+        Op::Once { op, .. } => check_op(op, limits),
+        // The founder leads when it founds, and nobody does so for it.
+        Op::Found { .. } => Err("only its first replica founds a cluster".into()),
+        Op::OpenSession
+        | Op::AllocateNode { .. }
+        | Op::SettleNode { .. }
+        | Op::DeleteRange { .. }
+        | Op::Compact { .. }
+        | Op::Sweep { .. } => Ok(()),
+    }
+}
+
+fn check_txn(txn: &Txn, limits: &Limits) -> Result<(), String> {
+    txn.when.iter().try_for_each(|compare| check_pair(&compare.key, &[], limits))?;
+    txn.then.iter().chain(&txn.or_else).try_for_each(|op| match op {
+        txn::Op::Get { key } | txn::Op::Delete { key } => check_pair(key, &[], limits),
+        txn::Op::Put { key, value } => check_pair(key, value, limits),
+        txn::Op::DeleteRange { .. } => Ok(()),
+        txn::Op::Txn(inner) => check_txn(inner, limits),
+    })
+}
+
+fn check_pair(key: &[u8], value: &[u8], limits: &Limits) -> Result<(), String> {
+    if key.is_empty() {
+        return Err("a key has at least one byte".into());
+    }
+    at_most("key", key.len(), limits.key_bytes_max)?;
+    at_most("value", value.len(), limits.value_bytes_max)
+}
+
+fn at_most(what: &str, got: usize, limit: usize) -> Result<(), String> {
+    if got > limit { Err(format!("{what} has {got} bytes, the limit is {limit}")) } else { Ok(()) }
 }
 
 /// What the state machine answers.
@@ -230,4 +292,76 @@ pub enum OpOutcome {
         #[serde(deserialize_with = "crate::codec::nested")]
         results: Vec<OpOutcome>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::types::ClusterId;
+    use proptest::prelude::*;
+
+    const LIMITS: Limits = Limits { key_bytes_max: 4, value_bytes_max: 8 };
+
+    fn checked(op: Op) -> Result<(), String> {
+        check(&codec::encode(&Command { request: None, op }), &LIMITS, VOCABULARY)
+    }
+
+    fn put(key: &'static str, value: &'static str) -> Op {
+        Op::Put { key: key.into(), value: value.into() }
+    }
+
+    fn once(op: Op) -> Op {
+        Op::Once { key: "once".into(), fingerprint: 1, op: Box::new(op) }
+    }
+
+    fn txn(op: txn::Op) -> Op {
+        let inner = Txn { then: vec![op], ..Txn::default() };
+        Op::Txn(Txn { or_else: vec![txn::Op::txn(inner)], ..Txn::default() })
+    }
+
+    #[test]
+    fn what_members_ask_for_is_let_in_and_what_breaks_a_limit_is_not() {
+        checked(put("key", "value")).unwrap();
+        checked(once(put("key", "value"))).unwrap();
+        checked(txn(txn::Op::put("key", "value"))).unwrap();
+        checked(Op::OpenSession).unwrap();
+        checked(Op::Sweep { limit: 3 }).unwrap();
+        for (op, reason) in [
+            (put("", "value"), "at least one byte"),
+            (put("a key", "value"), "key has 5 bytes, the limit is 4"),
+            (put("key", "long value"), "value has 10 bytes, the limit is 8"),
+            (Op::Delete { key: "a key".into() }, "key has 5 bytes"),
+            (once(put("key", "long value")), "value has 10 bytes"),
+            (txn(txn::Op::put("key", "long value")), "value has 10 bytes"),
+            (txn(txn::Op::get("")), "at least one byte"),
+            (
+                Op::Found { cluster_id: ClusterId(1), last_node_id: NodeId(u64::MAX) },
+                "only its first replica",
+            ),
+        ] {
+            let refused = checked(op).unwrap_err();
+            assert!(refused.contains(reason), "{refused}");
+        }
+        let large = vec![0; Limits::COMMAND_BYTES_MAX + 1];
+        assert!(check(&large, &LIMITS, VOCABULARY).unwrap_err().contains("command has"));
+    }
+
+    #[test]
+    fn what_a_member_does_not_understand_is_not_let_in() {
+        let encoded = codec::encode(&Command { request: None, op: once(put("key", "value")) });
+        check(&encoded, &LIMITS, 2).unwrap();
+        assert!(check(&encoded, &LIMITS, 1).unwrap_err().contains("older Axon"));
+        let newer = [&[codec::VERSION + 1][..], &encoded[1..]].concat();
+        assert!(check(&newer, &LIMITS, VOCABULARY).unwrap_err().contains("not a command"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_let_in_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            if check(&bytes, &LIMITS, VOCABULARY).is_ok() {
+                prop_assert!(codec::decode::<Command>(&bytes).is_ok());
+            }
+        }
+    }
 }

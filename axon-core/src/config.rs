@@ -136,12 +136,14 @@ pub struct Config {
     pub secret: Option<Secret>,
     /// How often a replica tells another of who it knows. Default 500 ms.
     pub gossip_interval: Duration,
-    /// Bytes set aside on its disk, to be given up when the disk runs full. Default 32 MiB.
+    /// Bytes set aside on its disk, to be given up when the disk runs full; never more than a tenth
+    /// of the disk. Default 32 MiB.
     pub disk_reserve_bytes: u64,
     /// Free bytes of its disk below which it takes no writes; never more than 5 % of the disk.
     /// Default 512 MiB.
     pub disk_low_bytes: u64,
-    /// The 99th percentile of its log's syncs above which a leader hands over. Default 500 ms.
+    /// The 99th percentile of its log's syncs above which a leader hands over, if it stays there and
+    /// another voter's is half as long. Default 500 ms.
     pub sync_p99_max: Duration,
     /// Where its own tasks run.
     pub runtime: RuntimeChoice,
@@ -181,6 +183,15 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What it proves to its peers: its secret, or that it has none.
+    pub(crate) fn proven_secret(&self) -> Secret {
+        self.secret.clone().unwrap_or_else(Secret::none)
+    }
+    /// The largest reserve: more would only be missed.
+    pub const DISK_RESERVE_BYTES_MAX: u64 = 1 << 30;
+    /// The lowest watermark: what is in flight takes more than less.
+    pub const DISK_LOW_BYTES_MIN: u64 = 1 << 20;
+
     /// Checks the settings, alone and together.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let check = |holds: bool, setting: &'static str, reason: &str| {
@@ -210,6 +221,21 @@ impl Config {
             "must be greater than checkpoint_bytes, or every checkpoint stops writes",
         )?;
         check(!self.request_timeout.is_zero(), "request_timeout", "must be greater than zero")?;
+        check(
+            self.disk_reserve_bytes <= Self::DISK_RESERVE_BYTES_MAX,
+            "disk_reserve_bytes",
+            "must be at most 1073741824 (1 GiB)",
+        )?;
+        check(
+            self.disk_low_bytes >= Self::DISK_LOW_BYTES_MIN,
+            "disk_low_bytes",
+            "must be at least 1048576 (1 MiB)",
+        )?;
+        check(
+            self.sync_p99_max >= Duration::from_millis(1),
+            "sync_p99_max",
+            "must be at least 1ms: any disk takes longer now and then",
+        )?;
         self.history.validate()?;
         let joins = matches!(&self.origin, Origin::Join(_));
         check(!joins || self.listen.is_some(), "join", "a joining replica needs `listen`")

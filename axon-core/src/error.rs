@@ -169,8 +169,14 @@ pub enum Error {
     /// The change of membership would leave the cluster unable to decide.
     #[error("refused: {reason}")]
     WouldLoseQuorum {
-        /// The arithmetic.
+        /// The arithmetic in words.
         reason: String,
+        /// Voters that would be left and answer.
+        alive: usize,
+        /// Voters that a decision would need.
+        needed: usize,
+        /// Voters that would be left.
+        voters: usize,
     },
     /// The change of membership cannot be made now.
     #[error("refused: {reason}")]
@@ -380,6 +386,8 @@ pub enum RefusalCode {
     ShuttingDown,
     /// For another reason, which is in the words.
     Other,
+    /// They do not share a secret: one has another one, or none.
+    SecretsDiffer,
 }
 
 /// Which setting is wrong, and why.

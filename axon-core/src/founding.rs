@@ -12,8 +12,11 @@ use crate::identity::{self, DataDir, Identity};
 use crate::raft::message::{JoinRequest, Reply, Request};
 use crate::raft::peers;
 use crate::runtime;
+use crate::secret::Secret;
 use crate::storage::builtin::{DiskEngine, MemoryEngine};
+use crate::storage::space::Reserve;
 use crate::storage::{Storage, StorageEngine};
+use crate::transport::lobby::Lobby;
 use crate::transport::memory::MemNetwork;
 use crate::transport::rpc::{self, Hello, Refusal};
 use crate::transport::tcp::TcpTransport;
@@ -29,6 +32,8 @@ const KNOCK_MIN: Duration = Duration::from_millis(100);
 const KNOCK_MAX: Duration = Duration::from_secs(2);
 /// How long a visitor may take to say who it is.
 const TURN_AWAY_DEADLINE: Duration = Duration::from_secs(1);
+/// Visitors at a time.
+const VISITORS_MAX: usize = 32;
 /// How long one door may take to answer.
 const KNOCK_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -45,6 +50,8 @@ pub(crate) struct Founded {
     pub(crate) storage: Storage,
     /// Keeps other processes out; `None` in memory.
     pub(crate) directory: Option<DataDir>,
+    /// What is set aside on its disk; `None` where the disk is not watched.
+    pub(crate) reserve: Option<Reserve>,
 }
 
 impl Identity {
@@ -115,13 +122,14 @@ pub(crate) fn check_before_touching(
     if DataDir::holds_replica(path) {
         return Ok(());
     }
+    DataDir::check_vacant(path, engine)?;
     if config.origin == Origin::Resume {
         return Err(mismatch(
             path,
             "it holds no replica: make a cluster with `init`, or name members to join",
         ));
     }
-    Ok(DataDir::check_vacant(path, engine)?)
+    Ok(())
 }
 
 /// The engine that is plugged in, or else the one that `config` asks for.
@@ -205,8 +213,12 @@ fn open(
     identity: Identity,
     engine: &dyn StorageEngine,
 ) -> Result<Founded, Error> {
+    let reserve = engine.disk().map(|disk| Reserve::new(disk, directory.path()));
+    if let Some(reserve) = &reserve {
+        reserve.make_room_to_start();
+    }
     let storage = engine.open(directory.path(), identity.log_id)?;
-    Ok(Founded { identity, storage, directory: Some(directory) })
+    Ok(Founded { identity, storage, directory: Some(directory), reserve })
 }
 
 /// A replica that is made anew each time it starts.
@@ -214,7 +226,7 @@ fn in_memory(identity: Identity, engine: &dyn StorageEngine) -> Result<Founded, 
     let nowhere = Path::new("");
     engine.create(nowhere, identity.log_id)?;
     let storage = engine.open(nowhere, identity.log_id)?;
-    Ok(Founded { identity, storage, directory: None })
+    Ok(Founded { identity, storage, directory: None, reserve: None })
 }
 
 /// Knocks until a leader lets this newcomer in; `hear` is told why it did not yet, and ends the
@@ -232,10 +244,11 @@ pub(crate) async fn knock(
     let (settings, fresh) = (config.clone(), runtime::random_u128());
     let (directory, nonce) = runtime::blocking(move || prepare(&settings, fresh)).await?;
     let request = Request::Join(JoinRequest { nonce, member: member.clone() });
+    let secret = config.proven_secret();
     let knocking = async {
         let mut pause = KNOCK_MIN;
         loop {
-            match knock_once(transport, addresses, member, &request).await {
+            match knock_once(transport, &secret, addresses, member, &request).await {
                 Ok(joined) => return Ok(joined),
                 Err(reason) => {
                     tracing::info!("not a member yet: {reason}");
@@ -250,7 +263,7 @@ pub(crate) async fn knock(
     };
     let (cluster_id, node_id) = tokio::select! {
         joined = knocking => joined?,
-        never = turn_away(transport) => match never {},
+        never = turn_away(transport, &secret) => match never {},
     };
     let identity = Identity {
         cluster_id,
@@ -273,11 +286,15 @@ pub(crate) async fn knock(
 
 /// Tells whoever comes that nobody is in yet. A fellow newcomer that knocks here goes on to its next
 /// door at once, instead of waiting for an answer.
-async fn turn_away(transport: &Arc<dyn Transport>) -> Infallible {
+async fn turn_away(transport: &Arc<dyn Transport>, secret: &Secret) -> Infallible {
+    let mut lobby = Lobby::new(VISITORS_MAX);
     while let Ok(channel) = transport.accept().await {
-        runtime::spawn(rpc::welcome(channel, TURN_AWAY_DEADLINE, |_| {
-            Err(Refusal::new(RefusalCode::NotMember, "this replica itself asks to join"))
-        }));
+        let secret = secret.clone();
+        lobby.admit(async move {
+            let refusal = Refusal::new(RefusalCode::NotMember, "this replica itself asks to join");
+            // Whatever becomes of it: nobody is let in.
+            let _ = rpc::welcome(channel, &secret, TURN_AWAY_DEADLINE, |_| Err(refusal)).await;
+        });
     }
     std::future::pending().await
 }
@@ -296,6 +313,7 @@ fn prepare(config: &Config, fresh: u128) -> Result<(Option<DataDir>, u128), Erro
 /// Asks at each door once, and at the leader's when a door names it.
 async fn knock_once(
     transport: &Arc<dyn Transport>,
+    secret: &Secret,
     addresses: &[String],
     member: &Member,
     request: &Request,
@@ -305,7 +323,7 @@ async fn knock_once(
         let mut door = address.clone();
         // A door, the leader it names, and one more should leadership move meanwhile.
         for _ in 0..3 {
-            match ask(transport, &door, member, request).await {
+            match ask(transport, secret, &door, member, request).await {
                 Ok(Reply::Joined { cluster_id, id }) => return Ok((cluster_id, id)),
                 Ok(Reply::NotLeader(Some((_, leader)))) if leader != door => door = leader,
                 Ok(Reply::NotLeader(_)) => {
@@ -332,10 +350,11 @@ async fn knock_once(
 
 async fn ask(
     transport: &Arc<dyn Transport>,
+    secret: &Secret,
     address: &str,
     member: &Member,
     request: &Request,
 ) -> Result<Reply, TransportError> {
     let hello = Hello::new(None, None, member.name.clone(), Lane::Control);
-    peers::ask_stranger(transport, address, hello, request, KNOCK_DEADLINE).await
+    peers::ask_stranger(transport, address, hello, secret, request, KNOCK_DEADLINE).await
 }

@@ -5,6 +5,8 @@
 //! joining    a newcomer's nonce, from before it first asks for an id until it has one
 //! making     says that log and state are being made; gone once the identity is there
 //! identity   cluster id, node id, name, log id, origin
+//! reserve    bytes set aside on the disk; empty of meaning (see `storage/space.rs`)
+//! recovery   says that a recovery exchanges the files of one replica for those of another
 //! ```
 //!
 //! Beside them lie the log and the state, in files of the storage engine's; the log knows the log id.
@@ -17,7 +19,9 @@
 use crate::codec::{self, DecodeError};
 use crate::error::StorageError;
 use crate::storage::StorageEngine;
-use crate::types::{ClusterId, NodeId};
+use crate::storage::disk;
+use crate::storage::space::RESERVE_NAME;
+use crate::types::{ClusterId, NodeId, Revision};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -25,10 +29,12 @@ use std::path::{Path, PathBuf};
 
 const IDENTITY_MAGIC: [u8; 8] = *b"AXONIDv1";
 const JOINING_MAGIC: [u8; 8] = *b"AXONJOv1";
+const RECOVERY_MAGIC: [u8; 8] = *b"AXONREv1";
 /// What may lie in a directory in which no replica was made yet.
-const VACANT: [&str; 5] = ["lock", "joining", "joining.new", "identity.new", "lost+found"];
+const VACANT: [&str; 6] =
+    ["lock", "joining", "joining.new", "identity.new", RESERVE_NAME, "lost+found"];
 
-/// The newest format of both files.
+/// The newest format of these files.
 const FORMAT: u32 = 1;
 
 /// How a replica came to its cluster.
@@ -49,6 +55,22 @@ pub(crate) struct Identity {
     /// Repeated in each segment of its log.
     pub(crate) log_id: u128,
     pub(crate) origin: Origin,
+}
+
+/// The exchange of files that ends a recovery; in the file `recovery` while it is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Exchange {
+    /// The cluster that has lost its majority.
+    pub(crate) lost: ClusterId,
+    pub(crate) cluster_id: ClusterId,
+    pub(crate) node_id: NodeId,
+    pub(crate) name: String,
+    pub(crate) revision: Revision,
+    pub(crate) keys: u64,
+    /// The directory that takes the old files.
+    pub(crate) keep: String,
+    /// The old files are out of the way: what has their names is new.
+    pub(crate) placing: bool,
 }
 
 /// A data directory that this process holds.
@@ -81,6 +103,9 @@ impl DataDir {
         let refuse = |reason: String| {
             Err(StorageError::Mismatch { path: path.display().to_string(), reason })
         };
+        if names.iter().any(|name| name == "recovery") {
+            return Err(unfinished(path));
+        }
         if names.iter().any(|name| name == "making") {
             return Ok(());
         }
@@ -97,6 +122,11 @@ impl DataDir {
             }
             None => Ok(()),
         }
+    }
+
+    /// Reports whether `path` holds a replica, or a recovery that was interrupted.
+    pub(crate) fn is_replicas(path: &Path) -> bool {
+        Self::holds_replica(path) || path.join("recovery").exists()
     }
 
     /// Creates `path` if need be, and keeps every other process out of it.
@@ -129,7 +159,13 @@ impl DataDir {
         }
         let holder = format!("process {}", std::process::id());
         let written = lock.set_len(0).and_then(|()| lock.write_all(holder.as_bytes()));
-        written.map_err(|error| StorageError::io("cannot write", &file, &error))?;
+        match written {
+            // The name is for people; the lock is held, and a full disk is no reason not to start.
+            Err(error) if !disk::is_full(&error) => {
+                return Err(StorageError::io("cannot write", &file, &error));
+            }
+            _ => {}
+        }
         Ok(Self { path: path.to_path_buf(), _lock: lock })
     }
 
@@ -137,9 +173,29 @@ impl DataDir {
         &self.path
     }
 
-    /// Reads the identity; `None` when there is none yet.
+    /// Reads the identity; `None` when there is none yet. Refused in the middle of a recovery.
     pub(crate) fn identity(&self) -> Result<Option<Identity>, StorageError> {
+        if self.path.join("recovery").exists() {
+            return Err(unfinished(&self.path));
+        }
         self.read("identity", IDENTITY_MAGIC)
+    }
+
+    /// Reads which exchange of files is under way, if one is.
+    pub(crate) fn exchange(&self) -> Result<Option<Exchange>, StorageError> {
+        self.read("recovery", RECOVERY_MAGIC)
+    }
+
+    /// Says durably which exchange of files is under way.
+    pub(crate) fn write_exchange(&self, exchange: &Exchange) -> Result<(), StorageError> {
+        self.write("recovery", RECOVERY_MAGIC, exchange)
+    }
+
+    /// Says durably that the exchange of files is done.
+    pub(crate) fn end_exchange(&self) -> Result<(), StorageError> {
+        let path = self.path.join("recovery");
+        fs::remove_file(&path).map_err(|error| StorageError::io("cannot remove", &path, &error))?;
+        sync_dir(&self.path)
     }
 
     /// Writes the identity, durably, once.
@@ -236,7 +292,15 @@ where
     })
 }
 
-fn sync_dir(path: &Path) -> Result<(), StorageError> {
+/// Why nothing starts in a directory in which a recovery was interrupted.
+pub(crate) fn unfinished(path: &Path) -> StorageError {
+    let reason = "a recovery was interrupted here, and the files of two replicas lie side by side: run \
+                  `axon-server recover` on it again, which finishes it";
+    StorageError::Mismatch { path: path.display().to_string(), reason: reason.into() }
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(path: &Path) -> Result<(), StorageError> {
     File::open(path)
         .and_then(|directory| directory.sync_all())
         .map_err(|error| StorageError::io("cannot sync", path, &error))
@@ -317,6 +381,10 @@ mod tests {
         vacant(dir.path()).unwrap();
         data.write_identity(&identity()).unwrap();
         assert!(!dir.path().join("making").exists());
+
+        let emptied = tempfile::tempdir().unwrap();
+        fs::write(emptied.path().join("reserve"), "").unwrap();
+        vacant(emptied.path()).unwrap();
 
         let foreign = tempfile::tempdir().unwrap();
         fs::write(foreign.path().join("thesis.tex"), "").unwrap();

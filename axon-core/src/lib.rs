@@ -35,7 +35,9 @@
 //! * Keys of 1 B to 4 KiB, values up to 1 MiB by default, a command of at most 16 MiB.
 //! * History is kept for 1 h and 1 GiB by default ([`config::History`]); what is older cannot be read
 //!   or watched any more ([`Error::Compacted`]).
-//! * Traffic between replicas is neither encrypted nor authenticated: keep it on a trusted network.
+//! * Replicas prove a shared secret to each other ([`cluster::Builder::secret`]) and turn strangers away.
+//!   What they say then is neither encrypted nor signed: keep it on a network on which nobody listens
+//!   in or interferes.
 //! * An old copy of a data directory put back under a running cluster cannot be detected.
 //!
 //! # Where things are
@@ -48,6 +50,7 @@
 
 #![deny(missing_docs)]
 
+pub mod backup;
 pub mod cluster;
 pub mod codec;
 pub mod command;
@@ -56,10 +59,12 @@ pub mod config;
 pub mod error;
 pub mod events;
 mod founding;
+mod headroom;
 mod identity;
 pub mod machine;
 mod membership;
 mod raft;
+pub mod recovery;
 pub mod runtime;
 pub mod secret;
 mod session;

@@ -1,4 +1,4 @@
-//! Who belongs to the cluster: joining, promotion, removal, transfer.
+//! Who belongs to the cluster: joining, promotion, replacement, removal, transfer.
 //!
 //! One task serves the changes of membership on each replica, one at a time; only the leader's
 //! decides, every other answers who leads. Another task of each replica that does not lead
@@ -6,13 +6,33 @@
 //! it has caught up. Invariants:
 //!
 //! * an id is added to the membership only while its nonce is known, that is, once: an id that was
-//!   removed never comes back;
+//!   removed or replaced never comes back;
 //! * a newcomer is added as a learner only after it announced itself with its id, which it does when
 //!   its identity is on disk: no ghost learners;
+//! * whoever comes under the name of a dead member takes its place in one change: a learner that of a
+//!   learner when it is added, a voter that of a voter when it is promoted. A member that answers is
+//!   never replaced, and one that was not heard of yet is not called dead;
 //! * a removal that would leave fewer reachable voters than a decision needs is refused.
+//!
+//! A leader may die, or lose its patience, between any two steps. Each change is put together so that
+//! what it leaves behind is one of these, and the next leader knows what to do with it ([`Office`]):
+//!
+//! | left behind | what becomes of it |
+//! |---|---|
+//! | an id that was handed out, and nobody announces it | nothing: its nonce is forgotten with the thousandth after it |
+//! | a learner whose nonce was forgotten, because its promotion had begun | it asks for its promotion again |
+//! | a learner whose nonce was forgotten, because its removal had begun | it stays: whoever removes it was not told that it is done, and asks again. A learner that is meant to be one looks the same |
+//! | a joint configuration | the second step is made, towards the new voters; who votes no more is no member any more |
+//! | a joint configuration whose new voters do not include the leader | leadership moves to one of them, which makes the second step |
+//! | a leader of which the membership has another address, or none | the membership is told first: nobody is sent to an old address |
+//!
+//! A nonce is forgotten before the change that it would undo, never after: so there is no member that
+//! left and could still come in again, and no voter that counts as a newcomer.
 
 use crate::command::{Command, Op, Outcome, VOCABULARY};
-use crate::error::Error;
+use crate::config::Promotion;
+use crate::error::{Error, ErrorOutcome};
+use crate::events::EventKind;
 use crate::raft::change::{ChangeMembers, change_membership};
 use crate::raft::engine::{Change, Engine};
 use crate::raft::message::{Announcement, JoinRequest, Reply, Request};
@@ -30,38 +50,68 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(250);
 /// How often a member asks whether it still is one. A leader stops talking to who was removed, and a
 /// replica that hears nothing keeps the leader and the membership that it knew.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(2);
-/// How often a replica looks whether it leads: newcomers are let in only once the leader of a new
-/// cluster has taken office.
+/// How often a replica looks whether it leads, and whether anything is left to be put in order.
 const OFFICE_INTERVAL: Duration = Duration::from_millis(50);
+/// How long putting it in order may take before it is begun anew.
+const OFFICE_DEADLINE: Duration = Duration::from_secs(2);
 /// A learner this close behind, in entries, becomes a voter.
 const PROMOTION_LAG_MAX: u64 = 1_000;
 /// How long leadership may take to move.
 const TRANSFER_DEADLINE: Duration = Duration::from_secs(3);
-/// How long a removal waits for enough voters to be heard of before it is refused; longer than a
-/// ping and its answer take.
+/// How long a leader waits to hear of members it has not heard of yet, before it decides against
+/// them; longer than a ping and its answer take.
 const HEARD_WITHIN: Duration = Duration::from_millis(1_500);
 /// How often it looks.
 const HEARD_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Serves changes of membership, one at a time, until the engine stops.
-pub(crate) async fn serve(engine: Arc<Engine>, mut queue: mpsc::Receiver<Change>) {
-    while let Some(change) = queue.recv().await {
-        let answer = tokio::time::timeout(CHANGE_DEADLINE, decide(&engine, change.request)).await;
-        let late = || Reply::Unavailable("the change of membership took too long".into());
-        let _ = change.reply.send(answer.unwrap_or_else(|_| late()));
+/// Serves changes of membership, one at a time, until the engine stops. `member` is what the
+/// membership is to say of this replica.
+pub(crate) async fn serve(engine: Arc<Engine>, mut queue: mpsc::Receiver<Change>, member: Member) {
+    let mut office = Office { member, taken_in: None };
+    loop {
+        match tokio::time::timeout(OFFICE_INTERVAL, queue.recv()).await {
+            Ok(None) => return,
+            Err(_) => {
+                if let Err(error) = office.keep(&engine).await {
+                    tracing::debug!("this leader is not ready to change the membership: {error}");
+                }
+            }
+            Ok(Some(change)) => {
+                let Change { request, why, reply } = change;
+                let decision = decide(&engine, &mut office, request, why);
+                // A change that is given up here may be half done: the office finishes it.
+                let answer = tokio::time::timeout(CHANGE_DEADLINE, decision).await;
+                let late = || Reply::Unavailable("the change of membership took too long".into());
+                let _ = reply.send(answer.unwrap_or_else(|_| late()));
+            }
+        }
     }
 }
 
-async fn decide(engine: &Engine, request: Request) -> Reply {
+async fn decide(
+    engine: &Engine,
+    office: &mut Office,
+    request: Request,
+    why: Option<String>,
+) -> Reply {
     if !engine.leads() {
         return engine.not_leader();
+    }
+    // Leadership may move whatever else is undone: the next leader does it.
+    if !matches!(request, Request::Transfer(_))
+        && let Err(error) = office.keep(engine).await
+    {
+        return unavailable(format!("this leader has just begun, or is cut off: {error}"));
     }
     let decided = match request {
         Request::Join(join) => admit(engine, join).await,
         Request::Announce(announcement) => hear(engine, announcement).await,
         Request::Promote(id) => promote(engine, id).await,
         Request::Remove(id) => remove(engine, id).await,
-        Request::Transfer(to) => transfer(engine, to).await,
+        Request::Transfer(to) => {
+            let why = why.unwrap_or_else(|| "an operator asked for it".into());
+            transfer(engine, to, &why).await
+        }
         _ => Err(Reply::Unsupported("this is no change of membership".into())),
     };
     decided.unwrap_or_else(|refusal| refusal)
@@ -70,11 +120,84 @@ async fn decide(engine: &Engine, request: Request) -> Reply {
 type Decided = Result<Reply, Reply>;
 
 fn refused(reason: impl Into<String>) -> Reply {
-    Reply::Refused { reason: reason.into(), loses_quorum: false }
+    Reply::Refused { reason: reason.into() }
 }
 
 fn unavailable(error: impl std::fmt::Display) -> Reply {
     Reply::Unavailable(format!("{error}"))
+}
+
+/// What a leader puts in order before it changes the membership, and whenever it finds it undone.
+struct Office {
+    /// What the membership is to say of this replica.
+    member: Member,
+    /// The term in which it saw to all of it.
+    taken_in: Option<u64>,
+}
+
+impl Office {
+    /// Does what is left to do, if this replica leads.
+    async fn keep(&mut self, engine: &Engine) -> Result<(), Error> {
+        let metrics = engine.metrics();
+        if !engine.leads() {
+            self.taken_in = None;
+            return Ok(());
+        }
+        if self.taken_in == Some(metrics.current_term) && self.undone(engine).is_none() {
+            return Ok(());
+        }
+        let quorum = engine.peers.quorum();
+        if quorum.lost {
+            let (alive, needed, voters) = (quorum.alive, quorum.needed, quorum.voters);
+            let outcome = ErrorOutcome::NotApplied;
+            return Err(Error::NoQuorum { alive, needed, voters, outcome });
+        }
+        let late = Error::Timeout { waited: OFFICE_DEADLINE, outcome: ErrorOutcome::Unknown };
+        tokio::time::timeout(OFFICE_DEADLINE, self.put_in_order(engine))
+            .await
+            .unwrap_or(Err(late))?;
+        self.taken_in = Some(metrics.current_term);
+        Ok(())
+    }
+
+    async fn put_in_order(&self, engine: &Engine) -> Result<(), Error> {
+        // From here on this replica has applied whatever its predecessors have done.
+        engine.linearize(OFFICE_DEADLINE).await?;
+        if engine.reader.cluster_id().is_none() {
+            let myself = engine.peers.myself();
+            let op = Op::Found { cluster_id: myself.cluster_id, last_node_id: myself.id };
+            engine.propose(&Command { request: None, op }, OFFICE_DEADLINE).await?;
+        }
+        while let Some(change) = self.undone(engine) {
+            let leaves = |voters: &BTreeSet<u64>| !voters.contains(&engine.id().0);
+            let done = match change {
+                ChangeMembers::ReplaceAllVoters(voters) if leaves(&voters) => {
+                    transfer(engine, None, "it is to leave the cluster").await.map(drop)
+                }
+                change => {
+                    tracing::info!("puts the membership in order: {change:?}");
+                    change_membership(engine, change).await
+                }
+            };
+            if done.is_err() || !engine.leads() {
+                return Err(Error::NoLeader { outcome: ErrorOutcome::Unknown });
+            }
+        }
+        Ok(())
+    }
+
+    /// The next change that the membership needs.
+    fn undone(&self, engine: &Engine) -> Option<ChangeMembers> {
+        if let [_, target] = engine.configs().as_slice() {
+            return Some(ChangeMembers::ReplaceAllVoters(target.clone()));
+        }
+        let id = engine.id();
+        let known = engine.members().into_iter().find(|(known, ..)| *known == id);
+        let true_of = |(_, known, _): &(NodeId, Member, bool)| *known == self.member;
+        known
+            .filter(|known| !true_of(known))
+            .map(|_| ChangeMembers::SetNodes(BTreeMap::from([(id.0, self.member.clone())])))
+    }
 }
 
 /// Gives a newcomer its id.
@@ -86,14 +209,16 @@ async fn admit(engine: &Engine, join: JoinRequest) -> Decided {
             member.name, member.vocabulary
         )));
     }
-    let namesake = engine
-        .members()
-        .into_iter()
-        .find(|(id, known, _)| known.name == member.name && !engine.reader.joined_with(*id, nonce));
-    if let Some((id, known, _)) = namesake.filter(|(id, ..)| engine.peers.is_alive(*id)) {
+    let members = engine.members();
+    let namesakes = members.iter().filter(|(id, known, _)| {
+        known.name == member.name && !engine.reader.joined_with(*id, nonce)
+    });
+    let namesakes: Vec<NodeId> = namesakes.map(|(id, ..)| *id).collect();
+    if let Some(id) = living(engine, &namesakes, 1).await.first() {
         return Err(refused(format!(
             "{} (id {id}) is a member and answers at {}: choose another name, or stop it first",
-            known.name, known.peer_address
+            member.name,
+            engine.peers.address(*id).unwrap_or_default()
         )));
     }
     let command = Command { request: None, op: Op::AllocateNode { nonce, member } };
@@ -110,29 +235,40 @@ async fn admit(engine: &Engine, join: JoinRequest) -> Decided {
 /// its new address, a removed one is told.
 async fn hear(engine: &Engine, announcement: Announcement) -> Decided {
     let Announcement { id, nonce, member } = announcement;
-    let known = engine.members().into_iter().find(|(known, ..)| *known == id);
+    let members = engine.members();
+    let known = members.iter().find(|(known, ..)| *known == id);
     let change = match known {
-        Some((_, known, _)) if known == member => None,
-        Some(_) => Some(ChangeMembers::SetNodes(BTreeMap::from([(id.0, member)]))),
+        Some((_, known, _)) if *known == member => return Ok(Reply::Done),
+        Some(_) => ChangeMembers::SetNodes(BTreeMap::from([(id.0, member)])),
         None if engine.reader.joined_with(id, nonce) => {
-            tracing::info!("{} joins as a learner under id {id}", member.name);
-            Some(ChangeMembers::AddNodes(BTreeMap::from([(id.0, member)])))
+            let learners = members.iter().filter(|(_, _, voter)| !voter);
+            let namesakes = learners.filter(|(_, known, _)| known.name == member.name);
+            let namesakes: Vec<NodeId> = namesakes.map(|(id, ..)| *id).collect();
+            let living = living(engine, &namesakes, namesakes.len()).await;
+            let mut replaced = BTreeSet::new();
+            for other in namesakes.into_iter().filter(|other| !living.contains(other)) {
+                settle(engine, other).await?;
+                replaced.insert(other.0);
+            }
+            tracing::info!("{} (id {id}) becomes a learner, in place of {replaced:?}", member.name);
+            ChangeMembers::Batch(vec![
+                ChangeMembers::AddNodes(BTreeMap::from([(id.0, member)])),
+                ChangeMembers::RemoveNodes(replaced),
+            ])
         }
         // The membership here may be behind what a quorum knows: make sure before saying so.
         None => {
-            engine.linearize(CHANGE_DEADLINE).await.map_err(unavailable)?;
+            let index = engine.linearize(CHANGE_DEADLINE).await.map_err(unavailable)?;
+            engine.until_applied(index).await;
             let gone = engine.members().iter().all(|(known, ..)| *known != id);
             let gone = gone && !engine.reader.joined_with(id, nonce);
             return if gone { Err(Reply::Removed) } else { Err(unavailable("ask again")) };
         }
     };
-    if let Some(change) = change {
-        change_membership(engine, change, true).await?;
-    }
-    Ok(Reply::Done)
+    change_membership(engine, change).await.map(|()| Reply::Done)
 }
 
-/// Makes a learner that has caught up a voter, in place of a dead voter of the same name.
+/// Makes a learner that has caught up a voter, in place of the dead members of the same name.
 async fn promote(engine: &Engine, id: NodeId) -> Decided {
     let members = engine.members();
     let Some((_, member, voter)) = members.iter().find(|(known, ..)| *known == id) else {
@@ -141,31 +277,63 @@ async fn promote(engine: &Engine, id: NodeId) -> Decided {
     if *voter {
         return Ok(Reply::Done);
     }
+    check_fit_to_vote(engine, id, member)?;
+    let namesakes: Vec<NodeId> = members
+        .iter()
+        .filter(|(other, known, _)| *other != id && known.name == member.name)
+        .map(|(other, ..)| *other)
+        .collect();
+    if let Some(other) = living(engine, &namesakes, 1).await.first() {
+        return Err(refused(format!(
+            "{} (id {other}) has the same name and answers: remove one of the two first",
+            member.name
+        )));
+    }
+    // Also those of whom it takes the place, or they could come back as the newcomers that they were.
+    for known in namesakes.iter().chain([&id]) {
+        settle(engine, *known).await?;
+    }
+    let votes = |voter: bool| members.iter().filter(move |(.., votes)| *votes == voter);
+    let ids = |voter| votes(voter).map(|(id, ..)| id.0).collect::<BTreeSet<u64>>();
+    let (mut voters, mut learners) = (ids(true), ids(false));
+    voters.retain(|voter| !namesakes.contains(&NodeId(*voter)));
+    voters.insert(id.0);
+    learners.retain(|learner| namesakes.contains(&NodeId(*learner)));
+    tracing::info!("{} (id {id}) becomes a voter: {voters:?} vote", member.name);
+    let change = ChangeMembers::Batch(vec![
+        ChangeMembers::RemoveNodes(learners),
+        ChangeMembers::ReplaceAllVoters(voters),
+    ]);
+    change_membership(engine, change).await.map(|()| Reply::Done)
+}
+
+/// Refuses a learner that must not vote, or had better not yet.
+fn check_fit_to_vote(engine: &Engine, id: NodeId, member: &Member) -> Result<(), Reply> {
+    let name = &member.name;
+    let Some(report) = engine.peers.report(id) else {
+        return Err(unavailable(format!("{name} was not heard of yet")));
+    };
+    if report.pong.promotion == Promotion::Never {
+        return Err(refused(format!(
+            "{name} was started never to vote: start it with another promotion policy first"
+        )));
+    }
     let (matched, last) = engine.replicated(id);
     let lag = last.saturating_sub(matched.unwrap_or(0));
     if matched.is_none() || lag > PROMOTION_LAG_MAX {
-        return Err(unavailable(format!("{} is {lag} entries behind; it catches up", member.name)));
+        return Err(unavailable(format!("{name} is {lag} entries behind; it catches up")));
     }
-    let mut voters: BTreeSet<u64> =
-        members.iter().filter(|(_, _, voter)| *voter).map(|(id, ..)| id.0).collect();
-    let replaced: Vec<NodeId> = members
-        .iter()
-        .filter(|(other, known, _)| {
-            *other != id && known.name == member.name && !engine.peers.is_alive(*other)
-        })
-        .map(|(other, ..)| *other)
-        .collect();
-    voters.retain(|voter| !replaced.contains(&NodeId(*voter)));
-    voters.insert(id.0);
-    tracing::info!("{} (id {id}) becomes a voter, in place of {replaced:?}", member.name);
-    change_membership(engine, ChangeMembers::ReplaceAllVoters(voters), false).await?;
-    drop_learners(engine, &replaced).await?;
-    settle(engine, id).await?;
-    Ok(Reply::Done)
+    if !report.is_alive() {
+        return Err(unavailable(format!("{name} does not answer")));
+    }
+    Ok(())
 }
 
-/// Forgets a newcomer's nonce: from now on its id is a member's or nobody's.
+/// Forgets a newcomer's nonce, if it is remembered: from now on its id is a member's or nobody's.
 async fn settle(engine: &Engine, id: NodeId) -> Result<(), Reply> {
+    if !engine.reader.is_joining(id) {
+        return Ok(());
+    }
     let command = Command { request: None, op: Op::SettleNode { id } };
     engine.propose(&command, CHANGE_DEADLINE).await.map(drop).map_err(unavailable)
 }
@@ -182,18 +350,9 @@ async fn remove(engine: &Engine, id: NodeId) -> Decided {
         .map(|(other, ..)| other.0)
         .collect();
     if *voter {
-        let needed = rest.len() / 2 + 1;
-        let alive = count_alive(engine, &rest, needed).await;
-        if rest.is_empty() || alive < needed {
-            let reason = format!(
-                "without {} the cluster has {} voters of which {alive} answer, and {needed} are needed",
-                member.name,
-                rest.len()
-            );
-            return Err(Reply::Refused { reason, loses_quorum: true });
-        }
+        check_quorum_without(engine, &member.name, &rest).await?;
         if id == engine.id() {
-            let Reply::Leader(leader) = transfer(engine, None).await? else {
+            let Reply::Leader(leader) = transfer(engine, None, "it is removed").await? else {
                 return Err(unavailable("leadership did not move"));
             };
             tracing::info!("leadership moved to {leader} before this replica's removal");
@@ -204,90 +363,77 @@ async fn remove(engine: &Engine, id: NodeId) -> Decided {
     // First, or a learner that was never promoted would announce itself as the newcomer that it was,
     // and be let in again.
     settle(engine, id).await?;
-    if *voter {
-        change_membership(engine, ChangeMembers::ReplaceAllVoters(rest), false).await?;
-    }
-    drop_learners(engine, &[id]).await?;
+    let change = if *voter {
+        ChangeMembers::ReplaceAllVoters(rest)
+    } else {
+        ChangeMembers::RemoveNodes(BTreeSet::from([id.0]))
+    };
+    change_membership(engine, change).await?;
     tracing::info!("{} (id {id}) was removed", member.name);
     Ok(Reply::Done)
 }
 
-/// Counts who answers; returns early once they are `needed`. A leader that has just begun has not
-/// heard of everyone yet, and must not refuse for that.
-async fn count_alive(engine: &Engine, ids: &BTreeSet<u64>, needed: usize) -> usize {
+/// Refuses to leave `rest` alone when too few of them answer.
+async fn check_quorum_without(
+    engine: &Engine,
+    name: &str,
+    rest: &BTreeSet<u64>,
+) -> Result<(), Reply> {
+    let (voters, needed) = (rest.len(), rest.len() / 2 + 1);
+    let ids: Vec<NodeId> = rest.iter().copied().map(NodeId).collect();
+    let alive = living(engine, &ids, needed).await.len();
+    if voters > 0 && alive >= needed {
+        return Ok(());
+    }
+    let reason = format!(
+        "without {name} the cluster has {voters} voters of which {alive} answer, and {needed} are needed"
+    );
+    Err(Reply::WouldLoseQuorum { reason, alive, needed, voters })
+}
+
+/// Those of `ids` who answer; returns early once they are `enough`. Who was not heard of yet is waited
+/// for: it has just come or moved, or this replica has just begun.
+async fn living(engine: &Engine, ids: &[NodeId], enough: usize) -> Vec<NodeId> {
     let deadline = runtime::now() + HEARD_WITHIN;
     loop {
-        let alive = ids.iter().filter(|id| engine.peers.is_alive(NodeId(**id))).count();
-        if alive >= needed || runtime::now() >= deadline {
+        let alive = ids.iter().copied().filter(|id| engine.peers.is_alive(*id));
+        let alive: Vec<NodeId> = alive.collect();
+        let unheard = |id: &NodeId| *id != engine.id() && engine.peers.report(*id).is_none();
+        if alive.len() >= enough || !ids.iter().any(unheard) || runtime::now() >= deadline {
             return alive;
         }
         tokio::time::sleep(HEARD_INTERVAL).await;
     }
 }
 
-async fn drop_learners(engine: &Engine, ids: &[NodeId]) -> Result<(), Reply> {
-    let members = engine.members();
-    let learners: BTreeSet<u64> = members
-        .iter()
-        .filter(|(id, _, voter)| ids.contains(id) && !voter)
-        .map(|(id, ..)| id.0)
-        .collect();
-    if learners.is_empty() {
-        return Ok(());
-    }
-    change_membership(engine, ChangeMembers::RemoveNodes(learners), false).await
-}
-
-/// Hands leadership to `to`, or to the living voter with the shortest lag.
-async fn transfer(engine: &Engine, to: Option<NodeId>) -> Decided {
+/// Hands leadership to `to`, or to the living voter with the shortest lag, and records `why`.
+async fn transfer(engine: &Engine, to: Option<NodeId>, why: &str) -> Decided {
     if to == Some(engine.id()) {
         return Ok(Reply::Leader(engine.id()));
     }
-    let candidates: Vec<NodeId> = engine
-        .members()
-        .iter()
-        .filter(|(id, _, voter)| *voter && *id != engine.id() && engine.peers.is_alive(*id))
-        .map(|(id, ..)| *id)
-        .collect();
-    let target = match to {
-        Some(to) if candidates.contains(&to) => to,
-        Some(to) => return Err(refused(format!("{to} is no voter that answers"))),
-        None => candidates
-            .into_iter()
-            .max_by_key(|id| engine.replicated(*id).0)
-            .ok_or_else(|| refused("no other voter answers"))?,
-    };
-    engine
-        .hand_leadership_to(target, TRANSFER_DEADLINE)
-        .await
-        .map(Reply::Leader)
-        .map_err(unavailable)
-}
-
-/// What a fresh leader does: writes the store's birth into it, and finishes a change of membership
-/// that its predecessor left half done.
-pub(crate) async fn lead(engine: Arc<Engine>) {
-    let mut leading = false;
-    loop {
-        tokio::time::sleep(OFFICE_INTERVAL).await;
-        engine.note_leader();
-        let leads = engine.leads();
-        if leads && !leading {
-            leading = take_office(&engine).await.is_ok();
-        } else if !leads {
-            leading = false;
+    // Of a change under way, those who will vote after it.
+    let voters = engine.configs().pop().unwrap_or_default();
+    let others = voters.iter().copied().map(NodeId).filter(|id| *id != engine.id());
+    let candidates: Vec<NodeId> = others.filter(|id| to.is_none_or(|to| to == *id)).collect();
+    let candidates = living(engine, &candidates, 1).await;
+    let target = candidates.into_iter().max_by_key(|id| engine.replicated(*id).0);
+    let target = target.ok_or_else(|| match to {
+        Some(to) => refused(format!("{to} is no voter that answers")),
+        None => {
+            let alive = voters.iter().filter(|id| engine.peers.is_alive(NodeId(**id))).count();
+            let (voters, needed) = (voters.len(), voters.len() / 2 + 1);
+            refused(format!(
+                "no other voter answers: of {voters} voters {alive} can be reached, {needed} are needed"
+            ))
         }
-    }
-}
-
-async fn take_office(engine: &Engine) -> Result<(), Error> {
-    engine.linearize(CHANGE_DEADLINE).await?;
-    if engine.reader.cluster_id().is_none() {
-        let myself = engine.peers.myself();
-        let op = Op::Found { cluster_id: myself.cluster_id, last_node_id: myself.id };
-        engine.propose(&Command { request: None, op }, CHANGE_DEADLINE).await?;
-    }
-    engine.leave_joint_consensus().await
+    })?;
+    let moved = engine.hand_leadership_to(target, TRANSFER_DEADLINE).await.map_err(unavailable)?;
+    let members = engine.members();
+    let name =
+        members.iter().find(|(id, ..)| *id == moved).map_or("", |(_, member, _)| &member.name);
+    let text = format!("this replica handed leadership over to {name} (id {moved}): {why}");
+    engine.events.record(EventKind::LeadershipHandedOver, text);
+    Ok(Reply::Leader(moved))
 }
 
 /// Announces this replica until the membership agrees with the truth, and asks for promotion when

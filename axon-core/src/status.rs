@@ -89,8 +89,21 @@ pub struct Status {
     pub state_hash: u128,
     /// The 99th percentile of the latest syncs of its log.
     pub sync_p99: Duration,
+    /// The room on its disk; `None` where it is not watched, as in memory.
+    pub disk: Option<DiskStatus>,
     /// Why it has halted, if it has.
     pub halted: Option<String>,
+}
+
+/// The room on the disk that a replica's data directory lies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskStatus {
+    /// Bytes that it may still take.
+    pub free: u64,
+    /// Bytes of the disk.
+    pub total: u64,
+    /// Whether that is too little: it takes no writes until there is more.
+    pub low: bool,
 }
 
 /// A member, as one replica sees it.

@@ -5,7 +5,7 @@ use axon_core::error::TransportError;
 use axon_core::testing::transport_suite::check_transport;
 use axon_core::transport::memory::{Cut, Faults, MemNetwork, MemTransport};
 use axon_core::transport::tcp::TcpTransport;
-use axon_core::transport::{Channel, FRAME_BYTES_MAX, Lane, Transport};
+use axon_core::transport::{Channel, FRAME_BYTES_MAX, GREETING_BYTES_MAX, Lane, Transport};
 use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use std::sync::Arc;
@@ -124,13 +124,23 @@ async fn something_that_is_no_replica_is_unreachable() {
 #[tokio::test]
 async fn an_announced_frame_over_the_limit_ends_the_channel() {
     let b = tcp().await;
-    for announced in [u32::MAX, FRAME_BYTES_MAX as u32 + 1] {
+    let greeting = b"\x05\0\0\0hello";
+    for (greetings, limit, announced) in [
+        (0, GREETING_BYTES_MAX, u32::MAX),
+        (0, GREETING_BYTES_MAX, GREETING_BYTES_MAX as u32 + 1),
+        (1, GREETING_BYTES_MAX, GREETING_BYTES_MAX as u32 + 1),
+        (2, FRAME_BYTES_MAX, FRAME_BYTES_MAX as u32 + 1),
+        (3, FRAME_BYTES_MAX, u32::MAX),
+    ] {
         let mut raw = TcpStream::connect(b.local_address()).await.unwrap();
         raw.write_all(b"AXN\x01").await.unwrap();
+        raw.write_all(&greeting.repeat(greetings)).await.unwrap();
         raw.write_all(&announced.to_le_bytes()).await.unwrap();
         let mut accepted = timeout(DEADLINE, b.accept()).await.unwrap().unwrap();
-        let got = announced as usize;
-        let expected = TransportError::FrameTooLarge { limit: FRAME_BYTES_MAX, got };
+        for _ in 0..greetings {
+            assert_eq!(accepted.stream.next().await.unwrap().unwrap(), "hello");
+        }
+        let expected = TransportError::FrameTooLarge { limit, got: announced as usize };
         assert_eq!(accepted.stream.next().await, Some(Err(expected)));
         assert_eq!(accepted.stream.next().await, None);
     }

@@ -26,10 +26,10 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// How long an operation of the first control API waits for the one before it.
-const TURN_WAIT: Duration = Duration::from_secs(60);
+const TURN_WAIT: Duration = Duration::from_mins(1);
 
 /// Longer than any operation that does more than wait.
-const WORK_MAX: Duration = Duration::from_secs(120);
+const WORK_MAX: Duration = Duration::from_mins(2);
 
 /// An operation that was begun.
 #[derive(Debug)]

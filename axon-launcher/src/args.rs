@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// Ports from one node's API to the next one's.
 pub const PORT_STRIDE: u16 = 10;
 
+/// The variable that may hold the launcher's token. A flag would show it to every user of the machine.
+pub const TOKEN_VARIABLE: &str = "AXON_LAUNCHER_TOKEN";
+
 /// The most nodes that one launcher runs.
 pub const NODES_MAX: usize = 32;
 
@@ -30,12 +33,18 @@ Examples:
   curl -X POST http://127.0.0.1:8080/api/control/add -d '{\"node_id\":\"node4\"}'
       One more node
 
+  axon-launcher --listen 0.0.0.0:8080 --token-file ./token
+      A dashboard for other machines, behind a token. Passwords and data cross the network as they
+      are: put a proxy with TLS in front. Without a token, reach it through an SSH tunnel:
+      ssh -L 8080:127.0.0.1:8080 HOST
+
   AXON_HISTORY_BYTES=104857600 AXON_HISTORY_AGE=10m axon-launcher
       Nodes that keep less of the past. Every option of axon-server that nodes may share can be
       given this way, at each start of a node; see axon-server --help
 
 Files, all below the data directory:
   cluster.json         the cluster: its id, its nodes, their ports and whether they should run
+  cluster.secret       what the nodes prove to each other; made by the first start
   nodes/NAME/data      the replica's own directory
   logs/NAME.log        what the node wrote; NAME.log.1 to .3 are older
   events/              what happened, in lines of JSON; 20 MiB at most
@@ -57,15 +66,26 @@ pub struct Args {
     #[arg(long, env = "AXON_LAUNCHER_DATA_DIR", value_name = "DIR", default_value = "./axon-data")]
     pub data_dir: PathBuf,
 
-    /// Where the dashboard and the control API answer; an address of this machine only.
+    /// Where the dashboard and the control API answer. An address that others reach needs a token.
     #[arg(
         long,
         env = "AXON_LAUNCHER_LISTEN",
         value_name = "ADDRESS",
         default_value = "127.0.0.1:8080",
-        value_parser = loopback
+        value_parser = address
     )]
     pub listen: SocketAddr,
+
+    /// The file with the token that the dashboard, the control API and the nodes then ask for: 16 to
+    /// 1024 letters, digits and signs, readable by its owner only. Or give it in the variable
+    /// `AXON_LAUNCHER_TOKEN`.
+    #[arg(long, env = "AXON_LAUNCHER_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// Answers at an address that others reach without asking for a token: whoever can connect can
+    /// delete a node.
+    #[arg(long, env = "AXON_LAUNCHER_INSECURE")]
+    pub insecure: bool,
 
     /// The API port of the first node; each further node gets the next tenth, and its peer port is
     /// one higher. Matters at the first start only.
@@ -92,18 +112,8 @@ pub struct Args {
     pub log: String,
 }
 
-/// Accepts an address of this machine only: whoever reaches the control API can delete a node.
-fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text
-        .parse()
-        .map_err(|_| "an address has the form 127.0.0.1:8080 or [::1]:8080".to_owned())?;
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err("the control API can delete nodes and asks for no password, so it answers on this \
-             machine only; reach it from elsewhere through an SSH tunnel"
-            .to_owned())
-    }
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "an address has the form 127.0.0.1:8080 or [::1]:8080".to_owned())
 }
 
 /// Finds the program that runs a node.
@@ -154,11 +164,18 @@ mod tests {
     }
 
     #[test]
-    fn an_address_beyond_this_machine_is_refused() {
-        for address in ["0.0.0.0:8080", "[::]:8080", "10.0.0.1:80", "example.org:80"] {
+    fn the_dashboard_is_at_an_address_and_a_port() {
+        for address in ["example.org:80", "8080", "127.0.0.1"] {
             assert!(Args::try_parse_from(["axon-launcher", "--listen", address]).is_err());
         }
-        assert!(Args::try_parse_from(["axon-launcher", "--listen", "[::1]:8080"]).is_ok());
+        for address in ["[::1]:8080", "0.0.0.0:8080"] {
+            assert!(Args::try_parse_from(["axon-launcher", "--listen", address]).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_token_is_no_flag() {
+        assert!(Args::try_parse_from(["axon-launcher", "--token", "0123456789abcdef"]).is_err());
     }
 
     #[test]

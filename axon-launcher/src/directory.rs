@@ -6,6 +6,8 @@
 //! ```text
 //! axon-data/launcher.lock             locked while a launcher runs; says which
 //!           cluster.json              the manifest
+//!           cluster.secret            what the nodes prove to each other
+//!           node.token                what the nodes want to be shown, if the launcher has a token
 //!           nodes/NAME/launcher.json  the marker: this directory is NAME's, of this cluster
 //!           nodes/NAME/data/          the replica's own; never opened by the launcher
 //!           logs/NAME.log             what the node wrote
@@ -17,15 +19,16 @@
 //! * one launcher holds a data directory at a time, by a lock that the kernel drops with the
 //!   process;
 //! * a node's directory appears with its marker in it or not at all (made aside, renamed);
-//! * a directory is deleted only if it lies in the data root, is no link, and carries the marker of
-//!   that name and cluster. It is renamed into `trash/` first, so that a crash in the middle
+//! * only their owner may enter the directories;
+//! * a directory is deleted only if it lies in the data root with no link on the way to it, is none
+//!   itself, and carries the marker of that name and cluster. It is renamed into `trash/` first, so that a crash in the middle
 //!   leaves no half directory under a live name.
 
 use crate::manifest::{ClusterId, NodeName, replace_file, sync_directory};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -113,6 +116,9 @@ impl DataDir {
         for directory in ["nodes", "logs", "trash"] {
             let path = held.root.join(directory);
             private_directory(&path).map_err(at(&path))?;
+            no_links(&path)?;
+            // It may have come back from a copy.
+            fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(at(&path))?;
         }
         Ok(held)
     }
@@ -133,6 +139,16 @@ impl DataDir {
     /// Where the manifest is.
     pub fn manifest(&self) -> PathBuf {
         self.root.join("cluster.json")
+    }
+
+    /// Where the secret is that the nodes of the cluster share.
+    pub fn secret(&self) -> PathBuf {
+        self.root.join("cluster.secret")
+    }
+
+    /// Where the nodes read the token that they want to be shown.
+    pub fn token(&self) -> PathBuf {
+        self.root.join("node.token")
     }
 
     /// Where a node writes what it has to say.
@@ -198,6 +214,7 @@ impl DataDir {
         Self::check_marker(&path, name, cluster)?;
         self.empty_trash(name)?;
         let trash = self.root.join("trash");
+        no_links(&trash)?;
         fs::rename(&path, trash.join(name.as_str())).map_err(at(&path))?;
         for directory in [self.root.join("nodes"), trash] {
             sync_directory(&directory).map_err(at(&directory))?;
@@ -211,7 +228,10 @@ impl DataDir {
         // marker. The marker itself may be gone already, if an earlier try was cut short.
         let path = self.root.join("trash").join(name.as_str());
         match path.symlink_metadata() {
-            Ok(found) if found.is_dir() => fs::remove_dir_all(&path).map_err(at(&path)),
+            Ok(found) if found.is_dir() => {
+                no_links(&path)?;
+                fs::remove_dir_all(&path).map_err(at(&path))
+            }
             Ok(_) => Err(foreign(&path, "it is a link or a file")),
             Err(_) => Ok(()),
         }
@@ -222,6 +242,7 @@ impl DataDir {
         if !found.is_dir() {
             return Err(foreign(path, "it is a link or a file"));
         }
+        no_links(path)?;
         let file = path.join("launcher.json");
         let bytes = fs::read(&file).map_err(|error| {
             foreign(path, &format!("its marker launcher.json cannot be read ({error})"))
@@ -240,6 +261,16 @@ impl DataDir {
 
 fn foreign(path: &Path, reason: &str) -> DirectoryError {
     DirectoryError::Foreign { path: path.to_path_buf(), reason: reason.to_owned() }
+}
+
+/// Refuses a path below the data root that leads somewhere else: without a link on the way it is its own
+/// canonical form, since the root is.
+fn no_links(path: &Path) -> Result<(), DirectoryError> {
+    let leads_to = path.canonicalize().map_err(at(path))?;
+    if leads_to == path {
+        return Ok(());
+    }
+    Err(foreign(path, &format!("a link leads from it to {}", leads_to.display())))
 }
 
 /// Takes the lock, asking again for a moment: a launcher that was killed while it started a node
@@ -336,6 +367,65 @@ mod tests {
         data.retire(&name, &id).unwrap();
         data.empty_trash(&name).unwrap();
         assert!(data.found_nodes().unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_the_owner_may_enter() {
+        let (directory, data, name, id) = fixture();
+        data.prepare(&name, &id).unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let root = data.root().to_path_buf();
+        for path in ["", "nodes", "nodes/node1", "logs", "trash"] {
+            assert_eq!(mode(&root.join(path)), 0o700, "{path:?}");
+        }
+        fs::set_permissions(root.join("nodes"), Permissions::from_mode(0o755)).unwrap();
+        drop(data);
+        DataDir::open(&root).unwrap();
+        assert_eq!(mode(&root.join("nodes")), 0o700);
+        drop(directory);
+    }
+
+    #[test]
+    fn nothing_is_deleted_through_a_link_on_the_way() {
+        let (directory, data, name, id) = fixture();
+        data.prepare(&name, &id).unwrap();
+        let root = data.root().to_path_buf();
+        // All below `nodes` looks as it should, and lies elsewhere.
+        for (inside, outside) in [("nodes", "other-nodes"), ("trash", "other-trash")] {
+            let outside = directory.path().join(outside);
+            fs::rename(root.join(inside), &outside).unwrap();
+            std::os::unix::fs::symlink(&outside, root.join(inside)).unwrap();
+            let error = data.retire(&name, &id).unwrap_err();
+            assert!(matches!(error, DirectoryError::Foreign { .. }), "{error}");
+            assert!(DataDir::open(&root).is_err());
+            fs::remove_file(root.join(inside)).unwrap();
+            fs::rename(&outside, root.join(inside)).unwrap();
+        }
+        data.retire(&name, &id).unwrap();
+        let outside = directory.path().join("other-trash");
+        fs::rename(root.join("trash"), &outside).unwrap();
+        std::os::unix::fs::symlink(&outside, root.join("trash")).unwrap();
+        assert!(matches!(data.empty_trash(&name), Err(DirectoryError::Foreign { .. })));
+        assert!(outside.join("node1/launcher.json").exists());
+        fs::remove_file(root.join("trash")).unwrap();
+        fs::rename(&outside, root.join("trash")).unwrap();
+        data.empty_trash(&name).unwrap();
+    }
+
+    #[test]
+    fn a_marker_of_another_cluster_or_one_that_is_garbled_protects_its_directory() {
+        let (_directory, data, name, id) = fixture();
+        data.prepare(&name, &id).unwrap();
+        let error = data.retire(&name, &ClusterId::random()).unwrap_err();
+        assert!(error.to_string().contains("it belongs to cluster"), "{error}");
+        let other: NodeName = "node2".parse().unwrap();
+        fs::rename(data.node(&name), data.node(&other)).unwrap();
+        assert!(data.retire(&other, &id).unwrap_err().to_string().contains("names node1"));
+        fs::write(data.node(&other).join("launcher.json"), "{").unwrap();
+        assert!(data.retire(&other, &id).unwrap_err().to_string().contains("garbled"));
+        fs::write(data.node(&name), "a file").unwrap();
+        assert!(matches!(data.retire(&name, &id), Err(DirectoryError::Foreign { .. })));
+        assert!(data.node(&other).exists() && data.node(&name).exists());
     }
 
     #[test]

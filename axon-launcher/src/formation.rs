@@ -4,6 +4,7 @@
 //!   step                                       if killed after it, the next start ...
 //! 1 lock the data directory                    begins again: there is nothing
 //! 2 save the manifest: id drawn, formed=false  takes up that id, goes on with 3
+//!   make the cluster's secret                  keeps it; makes it if it was not there yet
 //! 3 make the founder's directory and marker    finds it, goes on with 4
 //! 4 `axon-server init --cluster-id ID`         asks again and is refused: see below
 //! 5 save the manifest: formed=true             goes on with 6; never an `init` again
@@ -24,7 +25,7 @@
 use crate::manifest::{Desired, Manifest};
 use crate::node::View;
 use crate::process::{Exit, Launch, run_to_end};
-use crate::supervisor::{ONE_NODE_ONLY, Setup, StartError, Supervisor, server_args};
+use crate::supervisor::{NOT_FOR_NODES, Setup, StartError, Supervisor, server_args};
 use std::time::Duration;
 
 /// How long making the cluster may take.
@@ -47,7 +48,7 @@ impl Supervisor {
         let mut args = server_args("init", &founder, &self.0.data);
         args.extend(["--cluster-id".into(), manifest.cluster_id.as_str().into()]);
         let log = self.0.data.log(&founder);
-        let launch = Launch { program: self.0.server.clone(), args, unset: ONE_NODE_ONLY, log };
+        let launch = Launch { program: self.0.server.clone(), args, unset: NOT_FOR_NODES, log };
         let failed = |exit: String, said| StartError::Init { node: founder.clone(), exit, said };
         match run_to_end(&launch, INIT_TIMEOUT).await {
             Ok((Exit::Code(0), _)) => {

@@ -420,12 +420,7 @@ impl Supervisor {
         loop {
             let seen = self.0.client.observe(place.api_port, &place.name, &place.cluster).await;
             let leads = matches!(&seen, Observation::Answers { status, .. } if status.raft_state == "leader");
-            if !leads {
-                let picture = self.look().await;
-                if picture.leader().is_some_and(|leader| leader.name != place.name.as_str()) {
-                    return Ok(());
-                }
-            } else {
+            if leads {
                 let (path, body) = ("/v1/leader/transfer", "{}");
                 let sent =
                     self.0.client.send(Method::POST, place.api_port, path, body, CHANGE_TIMEOUT);
@@ -433,6 +428,11 @@ impl Supervisor {
                     Ok(answer) if answer.status.is_success() => {}
                     Ok(answer) => reason = answer.sentence(),
                     Err(error) => reason = error,
+                }
+            } else {
+                let picture = self.look().await;
+                if picture.leader().is_some_and(|leader| leader.name != place.name.as_str()) {
+                    return Ok(());
                 }
             }
             if Instant::now() > deadline {

@@ -26,7 +26,9 @@
 //! | [`actions`], [`handling`] | what people ask of nodes: decided and begun; carried out |
 //! | [`decommission`] | taking a node out for good |
 //! | [`proxy`] | which node answers for the cluster |
-//! | [`problem`], [`guard`], [`api`], [`ui`] | HTTP: faults, who may ask, control API, dashboard |
+//! | [`secret`] | how tokens and secrets are kept in files |
+//! | [`guard`], [`session`], [`sign_in`] | who may ask |
+//! | [`problem`], [`api`], [`ui`] | HTTP: faults, control API, dashboard |
 //!
 //! The launcher holds no data and takes no part in consensus. If it is killed, the cluster goes
 //! on; the next launcher takes the nodes over.
@@ -59,12 +61,16 @@ pub mod quorum;
 pub mod report;
 pub mod roster;
 pub mod samples;
+pub mod secret;
+pub mod session;
+pub mod sign_in;
 pub mod supervisor;
 pub mod ui;
 pub mod wire;
 
-use args::{Args, find_server};
+use args::{Args, TOKEN_VARIABLE, find_server};
 use directory::DataDir;
+use guard::Access;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -85,6 +91,7 @@ pub async fn run(args: Args) -> Result<ExitCode, String> {
     let begun = Instant::now();
     let mut signals =
         Signals::new().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    let access = Access::choose(&args, std::env::var_os(TOKEN_VARIABLE))?;
     let server = find_server(args.server_bin.as_deref())?;
     let ui = Ui::choose(args.ui_dir.as_deref())?;
     // First of all: a second launcher must hear who holds the directory, not that a port is taken.
@@ -94,9 +101,11 @@ pub async fn run(args: Args) -> Result<ExitCode, String> {
     if let Err(error) = data.sign(&holder) {
         tracing::warn!(%error, "cannot write into the lock who holds it");
     }
-    let setup = Setup { data, server, base_port: args.base_port, nodes: args.nodes };
+    let (base_port, nodes) = (args.base_port, args.nodes);
+    let setup = Setup { data, server, base_port, nodes, access };
     let supervisor = Supervisor::open(setup).map_err(|error| error.to_string())?;
     let app = api::router(supervisor.clone(), ui);
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
     let serving = tokio::spawn(async move { axum::serve(listener, app).await });
 
     let told = tokio::select! {

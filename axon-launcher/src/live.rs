@@ -130,7 +130,7 @@ impl Supervisor {
     }
 
     /// Takes in how everything is now, and tells whoever watches what has changed.
-    pub fn refresh(&self) {
+    pub fn publish(&self) {
         // One at a time: an older look must not be told after a newer one.
         let looking = &self.0.live.looking;
         let _looking = looking.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,7 +181,7 @@ impl Supervisor {
     /// Says good-bye to whoever watches, and sees to it that what happened is on disk.
     pub async fn farewell(&self) {
         let live = &self.0.live;
-        self.refresh();
+        self.publish();
         let rest = self.0.events.latest(live.ring.last_event(), usize::MAX);
         for event in rest {
             live.ring.event(event);
@@ -228,12 +228,12 @@ async fn show(supervisor: Supervisor) {
     let mut clock = tokio::time::interval(LOOK_EVERY);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looked = Instant::now();
-    supervisor.refresh();
+    supervisor.publish();
     while !live.ring.is_closed() {
         tokio::select! {
             _ = clock.tick() => {
                 if live.is_watched() || looked.elapsed() >= LOOK_EVERY_UNWATCHED {
-                    supervisor.refresh();
+                    supervisor.publish();
                     looked = Instant::now();
                 }
             }

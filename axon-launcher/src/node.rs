@@ -459,6 +459,11 @@ impl Task {
         self.publish.send_if_modified(|view| {
             if answers || silent {
                 view.trouble = match &seen {
+                    Observation::Locked => Some(format!(
+                        "port {} is answered by a server that wants another token than this \
+                         launcher has; restart it here",
+                        self.place.api_port
+                    )),
                     Observation::Foreign(what) => {
                         Some(format!("port {} is answered by {what}", self.place.api_port))
                     }

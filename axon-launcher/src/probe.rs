@@ -4,10 +4,12 @@
 //! node that does not answer is an observation, not an error.
 
 use crate::manifest::{ClusterId, NodeName};
+use crate::secret::Token;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use hyper_util::client::legacy::{Client, ResponseFuture, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
@@ -40,6 +42,8 @@ pub enum NoAnswer {
 #[derive(Debug, Clone)]
 pub struct NodeClient {
     http: Client<HttpConnector, Body>,
+    /// The token, as nodes want it; not shown by `Debug`.
+    bearer: Option<HeaderValue>,
 }
 
 /// An answer, whole.
@@ -216,6 +220,8 @@ pub enum Observation {
     Joining,
     /// Something else answers there.
     Foreign(String),
+    /// A server answers there that wants another token, so it cannot be known who it is.
+    Locked,
     /// Nothing answers.
     Silent,
 }
@@ -259,11 +265,18 @@ impl NodeClient {
             .pool_idle_timeout(Duration::from_secs(10))
             .pool_max_idle_per_host(2)
             .build(connector);
-        Self { http }
+        Self { http, bearer: None }
+    }
+
+    /// Shows `token`, if there is one, with every request.
+    #[must_use]
+    pub fn with_token(self, token: Option<&Token>) -> Self {
+        Self { bearer: token.map(Token::bearer), ..self }
     }
 
     /// Every request to a node passes here: what all of them carry is put on here.
-    fn begin(&self, request: Request<Body>) -> ResponseFuture {
+    fn begin(&self, mut request: Request<Body>) -> ResponseFuture {
+        request.headers_mut().extend(self.bearer.clone().map(|it| (header::AUTHORIZATION, it)));
         self.http.request(request)
     }
 
@@ -353,6 +366,9 @@ impl NodeClient {
         let status = async { (get("/v1/status").await, asked.elapsed()) };
         let ((status, rtt), ready) = futures_util::future::join(status, get("/readyz")).await;
         let Ok(answer) = status else { return Observation::Silent };
+        if answer.status == StatusCode::UNAUTHORIZED {
+            return Observation::Locked;
+        }
         if answer.status != StatusCode::OK {
             // A server that is not in its cluster yet knows no status; `/livez` tells it from
             // others.

@@ -41,7 +41,6 @@ impl From<ControlError> for Problem {
         };
         match error {
             ControlError::UnknownNode(_) => Self::new(StatusCode::NOT_FOUND, "not_found", text),
-            ControlError::Exists(_) | ControlError::Refused(_) => not_done(json!({})),
             ControlError::Harm { effect, .. } => {
                 not_done(effect.map_or_else(|| json!({}), |effect| json!(effect)))
             }
@@ -51,7 +50,9 @@ impl From<ControlError> for Problem {
             ControlError::Operation(OperationError::Busy { id, .. }) => {
                 not_done(json!({ "operation": id }))
             }
-            ControlError::Operation(_) => not_done(json!({})),
+            ControlError::Exists(_) | ControlError::Refused(_) | ControlError::Operation(_) => {
+                not_done(json!({}))
+            }
             ControlError::Cancelled => Self::new(StatusCode::CONFLICT, "conflict", text),
             ControlError::Unavailable(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", text)

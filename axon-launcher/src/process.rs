@@ -168,6 +168,18 @@ impl Process {
         !matches!(self.kind, Kind::Child(_))
     }
 
+    /// Reports whether it holds the argument pair `flag value` on its command line.
+    #[cfg(target_os = "linux")]
+    pub fn was_given(&self, flag: &str, value: &std::path::Path) -> bool {
+        holds_argument(self.pid, flag, value)
+    }
+
+    /// Knows nothing: this needs Linux.
+    #[cfg(not(target_os = "linux"))]
+    pub fn was_given(&self, _flag: &str, _value: &std::path::Path) -> bool {
+        false
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.pid

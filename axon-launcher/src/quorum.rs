@@ -300,17 +300,16 @@ fn effect(picture: &Picture, action: Action, node: &Known) -> Effect {
         Action::Start => effect.online_after += usize::from(votes && !node.answers),
         Action::Stop | Action::Kill => effect.online_after -= counted,
         Action::Restart if node.answers => effect.online_after -= counted,
-        Action::Restart => {}
         Action::Promote if node.part == Part::Learner => {
             effect.voters_after += 1;
             effect.online_after += usize::from(node.answers);
         }
-        Action::Promote | Action::Transfer => {}
         Action::Decommission if votes => {
             effect.voters_after -= 1;
             effect.online_after -= counted;
         }
-        Action::Decommission => {}
+        // Moving leadership moves no vote, nor does what is done to who has none.
+        Action::Restart | Action::Promote | Action::Transfer | Action::Decommission => {}
     }
     effect.needed_after = majority(effect.voters_after);
     effect.moves_leadership = match action {
@@ -515,9 +514,12 @@ pub fn decide_rolling(picture: &Picture) -> Verdict {
     }
     let steps = nodes
         .iter()
-        .map(|node| match node.leads {
-            true => format!("move leadership away from {}, then restart it", node.name),
-            false => format!("restart {}", node.name),
+        .map(|node| {
+            if node.leads {
+                format!("move leadership away from {}, then restart it", node.name)
+            } else {
+                format!("restart {}", node.name)
+            }
         })
         .collect();
     Verdict { refusal, warnings, effect, steps }

@@ -16,6 +16,7 @@
 
 use crate::directory::{DataDir, DirectoryError};
 use crate::events::EventLog;
+use crate::guard::Access;
 use crate::live::Live;
 use crate::manifest::{
     ClusterId, Decommission, Desired, Manifest, ManifestError, NodeName, NodeSpec,
@@ -25,6 +26,7 @@ use crate::operations::{Cancelled, OperationError, Operations};
 use crate::probe::NodeClient;
 use crate::process::Launch;
 use crate::report::{NodeReport, report};
+use crate::secret;
 use crate::wire::Effect;
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
@@ -35,9 +37,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
-/// Settings of `axon-server` that can be meant for one node only. Others, such as `AXON_LOG`, reach
-/// all nodes from the launcher's environment.
-pub(crate) const ONE_NODE_ONLY: &[&str] = &[
+/// What no node gets from the launcher's environment: settings of `axon-server` that can be meant for
+/// one node only, and what the launcher decides for all (who may ask them, and what they share). Others,
+/// such as `AXON_LOG`, reach all nodes.
+pub(crate) const NOT_FOR_NODES: &[&str] = &[
     "AXON_NAME",
     "AXON_DATA_DIR",
     "AXON_CLUSTER_ID",
@@ -47,6 +50,11 @@ pub(crate) const ONE_NODE_ONLY: &[&str] = &[
     "AXON_PEER_ADVERTISE",
     "AXON_JOIN",
     "AXON_CONFIG",
+    "AXON_SECRET_FILE",
+    "AXON_TOKEN",
+    "AXON_TOKEN_FILE",
+    "AXON_INSECURE",
+    "AXON_LAUNCHER_TOKEN",
 ];
 
 /// How often the launcher looks after what is unfinished.
@@ -63,6 +71,8 @@ pub struct Setup {
     pub base_port: u16,
     /// The nodes of a new cluster.
     pub nodes: u8,
+    /// Who may ask it.
+    pub access: Access,
 }
 
 /// Why the cluster cannot be started.
@@ -170,6 +180,8 @@ pub(crate) struct Shared {
     editing: Mutex<()>,
     nodes: RwLock<BTreeMap<String, Node>>,
     closing: AtomicBool,
+    /// Who may ask.
+    pub(crate) access: Access,
     /// What happened, and who asked for it.
     pub(crate) events: EventLog,
     /// What takes a while.
@@ -186,17 +198,20 @@ impl Supervisor {
     /// Must be called within a runtime.
     pub fn open(setup: Setup) -> Result<Self, StartError> {
         let manifest = crate::formation::load_or_draw(&setup)?;
+        secret::share(&setup.data, &manifest, setup.access.token())
+            .map_err(StartError::Inconsistent)?;
         let unusable = |error| StartError::Inconsistent(format!("cannot open the events: {error}"));
         let events = EventLog::open(&setup.data.root().join("events")).map_err(unusable)?;
         let (manifest, _) = watch::channel(manifest);
         let supervisor = Self(Arc::new(Shared {
             data: Arc::new(setup.data),
-            client: NodeClient::new(),
+            client: NodeClient::new().with_token(setup.access.token()),
             server: setup.server,
             manifest,
             editing: Mutex::default(),
             nodes: RwLock::default(),
             closing: AtomicBool::new(false),
+            access: setup.access,
             events,
             operations: Operations::default(),
             handling: Mutex::default(),
@@ -210,9 +225,9 @@ impl Supervisor {
 
     /// Makes the cluster if it is not made yet, and starts what should run.
     pub async fn launch(&self) -> Result<(), StartError> {
-        crate::live::start(self);
         let ended = self.end_left_over_roll().await;
         ended.map_err(|error| StartError::Inconsistent(error.to_string()))?;
+        crate::live::start(self);
         if self.manifest().formed {
             self.start_desired().await;
         } else {
@@ -366,6 +381,7 @@ impl Supervisor {
     fn plan(&self, spec: &NodeSpec) -> Plan {
         let (data, server) = (Arc::clone(&self.0.data), self.0.server.clone());
         let manifest = self.0.manifest.subscribe();
+        let token = self.0.access.token().map(|_| data.token());
         let spec = spec.clone();
         Box::new(move || {
             let manifest = manifest.borrow();
@@ -374,6 +390,10 @@ impl Supervisor {
             let address = |port: u16| OsString::from(format!("127.0.0.1:{port}"));
             args.extend(["--listen".into(), address(spec.api_port)]);
             args.extend(["--peer-listen".into(), address(spec.peer_port)]);
+            args.extend([secret::OPTION.into(), data.secret().into()]);
+            if let Some(token) = &token {
+                args.extend(["--token-file".into(), token.into()]);
+            }
             // Alone until the cluster is known to be made: see the essay above.
             let others = manifest.nodes.iter().filter(|_| manifest.formed);
             let others: Vec<String> = others
@@ -387,7 +407,7 @@ impl Supervisor {
                 args.extend(["--promotion".into(), "manual".into()]);
             }
             let log = data.log(&spec.name);
-            Ok(Launch { program: server.clone(), args, unset: ONE_NODE_ONLY, log })
+            Ok(Launch { program: server.clone(), args, unset: NOT_FOR_NODES, log })
         })
     }
 

@@ -343,3 +343,30 @@ async fn leadership_moves_where_it_is_sent_and_before_its_node_stops() {
     launcher.until_node(target, |node| node["ready"] == true && node["pid"] != before).await;
     assert_eq!(launcher.stop().await.code(), Some(0));
 }
+
+#[tokio::test]
+async fn a_node_added_as_a_learner_stays_one_until_it_is_promoted() {
+    let site = Site::new();
+    let launcher = site.launch().await;
+    until_all_vote(&launcher, &THREE).await;
+    let body = r#"{"id":"node4","membership":"learner"}"#;
+    let (status, added) = launcher.api(Method::POST, "nodes?wait=true", body).await;
+    assert_eq!(
+        (status, &added["state"], added["steps"].as_array().unwrap().len()),
+        (200, &json!("done"), 3)
+    );
+    let (_, node) = launcher.api(Method::GET, "nodes/node4", "").await;
+    assert_eq!(node["membership"], "learner");
+    let (status, problem) = launcher.api(Method::POST, "nodes", body).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("conflict")));
+    // Its vote is nobody's to miss: it restarts as a learner.
+    let restart = "nodes/node4/actions/restart?wait=true";
+    assert_eq!(launcher.api(Method::POST, restart, "").await.1["state"], "done");
+    let transfer = "nodes/node4/actions/transfer?dry_run=true";
+    assert_eq!(launcher.api(Method::POST, transfer, "").await.1["allowed"], false);
+    let promote = "nodes/node4/actions/promote?wait=true";
+    let (status, promoted) = launcher.api(Method::POST, promote, "").await;
+    assert_eq!((status, &promoted["state"]), (200, &json!("done")), "{promoted}");
+    until_all_vote(&launcher, &["node4"]).await;
+    assert_eq!(launcher.stop().await.code(), Some(0));
+}

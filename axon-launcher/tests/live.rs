@@ -3,7 +3,6 @@
 
 #[path = "support/feed.rs"]
 mod feed;
-#[allow(dead_code, reason = "other tests use the rest")]
 mod support;
 
 use axum::body::Body;

@@ -3,16 +3,18 @@
 //! One function does what a stack of layers would (identify, catch panics, count), without boxing a
 //! future per layer. The data doors are called directly; axum's router finds all others. Invariants:
 //!
-//! * every answer carries `X-Request-Id` and `X-Axon-Served-By`;
+//! * nobody comes to a door that the [`Guard`] does not let pass;
+//! * every answer carries `X-Request-Id` and `X-Axon-Served-By`, and what disarms it in a browser;
 //! * a panic in a door is answered like any other error, with its outcome unknown;
 //! * nothing is logged per request, unless it is a fault of ours.
 
 use crate::Options;
 use crate::body::{Budget, Room};
+use crate::guard::{self, Guard};
 use crate::metrics::{self, Requests, Route};
 use crate::openapi;
 use crate::problem::{Code, Problem};
-use crate::routes::{cluster, health, kv, v1, watch};
+use crate::routes::{cluster, health, kv, snapshot, v1, watch};
 use axon_core::store::ReadConsistency;
 use axon_core::types::Limits;
 use axon_core::{Cluster, Store};
@@ -78,12 +80,15 @@ impl Shared {
 pub(crate) struct App {
     pub(crate) shared: Arc<Shared>,
     router: Router,
+    guard: Guard,
     served_by: HeaderValue,
     ids: RequestIds,
 }
 
 impl App {
-    pub(crate) fn new(cluster: Cluster, options: Options) -> Self {
+    /// `local`: only this machine can connect.
+    pub(crate) fn new(cluster: Cluster, options: Options, local: bool) -> Self {
+        let guard = Guard::new(options.token.clone(), local, options.told_host.clone());
         let store = cluster.store();
         let served_by = HeaderValue::from_str(&options.name)
             .unwrap_or_else(|_| HeaderValue::from_static("unnamed"));
@@ -98,7 +103,7 @@ impl App {
             draining: Sender::new(false),
             options,
         });
-        Self { router: router(shared.clone()), shared, served_by, ids: RequestIds::new() }
+        Self { router: router(shared.clone()), shared, guard, served_by, ids: RequestIds::new() }
     }
 
     /// Answers `request`, whatever it is.
@@ -116,6 +121,7 @@ impl App {
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id);
         headers.insert(SERVED_BY, self.served_by.clone());
+        guard::disarm(headers);
         self.shared.requests.observe(route, method, response.status(), begun.elapsed());
         drop(running);
         response
@@ -123,6 +129,9 @@ impl App {
 
     async fn dispatch(&self, request: Request<Incoming>) -> (Route, Response<Body>) {
         const PAIRS: &str = "/kv/";
+        if let Err(problem) = self.guard.check(&request) {
+            return (Route::OTHER, problem.into_response());
+        }
         let path = request.uri().path();
         if path.starts_with(PAIRS) {
             let answer = kv::pair(&self.shared, request, PAIRS).await;
@@ -142,9 +151,10 @@ impl App {
 }
 
 /// The doors that axum's router finds.
-fn doors() -> [(&'static str, MethodRouter<Arc<Shared>>); 11] {
+fn doors() -> [(&'static str, MethodRouter<Arc<Shared>>); 12] {
     [
         ("/v1/watch", get(watch::watch)),
+        ("/v1/snapshot", get(snapshot::snapshot)),
         ("/v1/status", get(cluster::status)),
         ("/v1/members", get(cluster::members)),
         ("/v1/members/{id}", delete(cluster::remove)),

@@ -3,15 +3,20 @@
 //! Every option has one name in three spellings: `--data-dir`, `AXON_DATA_DIR`, and `data_dir` in the
 //! TOML file. A flag wins over the environment, that over the file, that over the default. All three go
 //! through the same parsers, and whatever is wrong is one line that names the option and what to do.
-//! Nothing here touches anything but the file that `--config` names.
+//! The token alone is never a value of its own: it is in a file, or in `AXON_TOKEN`. Nothing here touches
+//! anything but the files that `--config`, `--secret-file` and `--token-file` name.
 
+mod access;
+mod offline;
 mod values;
 
+pub use offline::{Recover, Restore};
 pub use values::{Advertise, HostPort, LogFormat, Promotion, Span};
 
-use crate::Options;
+use crate::{Options, Token};
 use axon_core::Config;
 use axon_core::config::{self, History, Origin, RuntimeChoice};
+use axon_core::secret::Secret;
 use axon_core::types::{ClusterId, Limits};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Args, Command as Parser, FromArgMatches};
@@ -28,19 +33,29 @@ Every option is also an environment variable (--data-dir is AXON_DATA_DIR) and
 a key of the TOML file that --config names (data_dir). A flag wins over the
 environment, that over the file.
 
-Making a cluster of three, each node on a machine of its own:
+Making a cluster of three, each node on a machine of its own. First two files,
+copied to each of them:
+  umask 077; openssl rand -hex 32 > secret; openssl rand -hex 32 > token
+Then, on one machine each:
   axon-server init --name node1 --data-dir ./data
-  axon-server run --name node1 --data-dir ./data --listen 10.0.0.1:9000
+  axon-server run --name node1 --data-dir ./data --listen 10.0.0.1:9000 \\
+      --secret-file secret --token-file token
   axon-server run --name node2 --data-dir ./data --listen 10.0.0.2:9000 \\
-      --join 10.0.0.1:9001
+      --secret-file secret --token-file token --join 10.0.0.1:9001
   axon-server run --name node3 --data-dir ./data --listen 10.0.0.3:9000 \\
-      --join 10.0.0.1:9001
+      --secret-file secret --token-file token --join 10.0.0.1:9001
 
 The same command line serves the first start and every restart. `run` never
 makes a cluster, whatever the directory holds.
 
-Neither port asks who is there or encrypts: listen where only those connect
-that may do everything.
+A backup is `curl -f http://HOST:PORT/v1/snapshot -o FILE`; `restore` makes a
+new cluster of it. When the majority of a cluster is lost for good, `recover`
+makes a new one of what is left: see `axon-server recover --help`.
+
+The replicas prove the secret to each other; every request but /livez and
+/readyz shows the token (Authorization: Bearer). AXON_TOKEN may hold it in place
+of the file. On 127.0.0.1 neither is needed. Nothing is encrypted: use a network
+on which nobody listens in.
 
 Exit codes:
   0  stopped as asked (SIGTERM, SIGINT), or done
@@ -57,6 +72,10 @@ pub enum Command {
     Init(Settings),
     /// Run a replica.
     Run(Settings),
+    /// Make a cluster of a backup.
+    Restore(Restore),
+    /// Make a cluster of what is left of one.
+    Recover(Recover),
 }
 
 /// Why there is nothing to do.
@@ -153,6 +172,22 @@ struct Layer {
           default_missing_value = "true", hide_possible_values = true)]
     history_latest_only: Option<bool>,
 
+    /// The file with the cluster's secret, which the replicas prove to each other; the same for every
+    /// member, 16 to 1024 bytes, readable by nobody else. Needed where other machines connect to
+    /// --peer-listen
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+
+    /// The file with the token that every request must show (Authorization: Bearer TOKEN), 16 to 1024
+    /// visible characters, readable by nobody else. Needed where other machines connect to --listen
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// Let other machines connect without --secret-file or --token-file
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", hide_possible_values = true)]
+    insecure: Option<bool>,
+
     /// What is logged to the standard error: error, warn, info, debug, trace, or a filter such as
     /// `info,axon_core=debug`. The Raft engine's own steps are left out unless it is named:
     /// `info,openraft=info` [default: info]
@@ -181,7 +216,7 @@ impl Layer {
         first!(self, lower: name data_dir cluster_id listen peer_listen advertise peer_advertise join
             promotion request_timeout connections_max value_bytes_max key_bytes_max
             log_retention_bytes state_cache_bytes history_bytes history_age history_latest_only
-            log log_format config)
+            secret_file token_file insecure log log_format config)
     }
 
     /// Reads the environment through `lookup`; an empty variable is the same as none.
@@ -236,6 +271,8 @@ pub struct Settings {
     pub peer_advertise: Option<HostPort>,
     /// Peer addresses of members to join through.
     pub join: Vec<HostPort>,
+    /// Other machines may connect without a secret or a token.
+    pub insecure: bool,
     /// What is logged.
     pub log: String,
     /// How it is logged.
@@ -247,6 +284,8 @@ pub struct Settings {
     log_retention_bytes: u64,
     state_cache_bytes: usize,
     history: History,
+    secret: Option<Secret>,
+    token: Option<Token>,
 }
 
 /// Finds out what the program is asked to do. `arguments` begins with the program's name.
@@ -259,6 +298,11 @@ pub fn parse(
 ) -> Result<Command, Refusal> {
     let matches = parser().try_get_matches_from(arguments).map_err(|error| refused(&error))?;
     let (verb, matches) = matches.subcommand().unwrap_or(("run", &matches));
+    match verb {
+        "restore" => return Restore::from(matches, environment).map(Command::Restore),
+        "recover" => return Recover::from(matches, environment).map(Command::Recover),
+        _ => {}
+    }
     let init = verb == "init";
     let flags = layer(matches)?;
     if !init && flags.cluster_id.is_some() {
@@ -268,7 +312,8 @@ pub fn parse(
     }
     let given = flags.over(Layer::from_environment(environment)?);
     let file = given.config.as_deref().map_or_else(|| Ok(Layer::default()), Layer::from_file)?;
-    let settings = Settings::from_layer(given.over(file), init)?;
+    let variable = environment(access::TOKEN_VARIABLE);
+    let settings = Settings::from_layer(given.over(file), variable, init)?;
     Ok(if init { Command::Init(settings) } else { Command::Run(settings) })
 }
 
@@ -293,6 +338,9 @@ fn parser() -> Parser {
         "history_bytes",
         "history_age",
         "history_latest_only",
+        "secret_file",
+        "token_file",
+        "insecure",
     ];
     let mut init = Layer::augment_args(Parser::new("init")).about(
         "Makes a cluster: writes the identity of its first replica into an empty directory, prints the \
@@ -310,7 +358,9 @@ fn parser() -> Parser {
         .max_term_width(100)
         .args_conflicts_with_subcommands(true)
         .subcommand(without_id(run))
-        .subcommand(init);
+        .subcommand(init)
+        .subcommand(Restore::parser())
+        .subcommand(Recover::parser());
     without_id(whole)
 }
 
@@ -360,12 +410,20 @@ fn history(layer: &Layer) -> Result<History, Refusal> {
 }
 
 impl Settings {
-    fn from_layer(layer: Layer, init: bool) -> Result<Self, Refusal> {
+    fn from_layer(layer: Layer, token: Option<OsString>, init: bool) -> Result<Self, Refusal> {
         let missing = |option: &str, variable: &str| {
             Refusal::Usage(format!("--{option} is missing: give it, or set {variable}"))
         };
         let defaults = Config::default();
         let history = history(&layer)?;
+        let (secret, token) = if init {
+            (None, None)
+        } else {
+            (
+                access::secret(layer.secret_file.as_deref())?,
+                access::token(layer.token_file.as_deref(), token)?,
+            )
+        };
         let listen = layer.listen.unwrap_or_else(|| HostPort::new("127.0.0.1", 9000));
         let peer_listen = match layer.peer_listen {
             Some(address) => address,
@@ -382,6 +440,7 @@ impl Settings {
             advertise: layer.advertise,
             peer_advertise: layer.peer_advertise,
             join: layer.join.unwrap_or_default(),
+            insecure: layer.insecure.unwrap_or(false),
             log: layer.log.unwrap_or_else(|| "info".into()),
             log_format: layer.log_format.unwrap_or_default(),
             promotion: layer.promotion.unwrap_or_default(),
@@ -394,6 +453,8 @@ impl Settings {
             log_retention_bytes: layer.log_retention_bytes.unwrap_or(defaults.log_retention_bytes),
             state_cache_bytes: layer.state_cache_bytes.unwrap_or(defaults.state_cache_bytes),
             history,
+            secret,
+            token,
         };
         settings.check(init)?;
         Ok(settings)
@@ -428,7 +489,11 @@ impl Settings {
                  that others reach this node by"
             )));
         }
-        Ok(())
+        if self.insecure {
+            return Ok(());
+        }
+        let (token, secret) = (self.token.is_some(), self.secret.is_some());
+        access::check_exposure(&self.listen, token, &self.peer_listen, secret)
     }
 
     /// The settings of core with which `init` makes a cluster.
@@ -462,6 +527,7 @@ impl Settings {
             log_retention_bytes: self.log_retention_bytes,
             state_cache_bytes: self.state_cache_bytes,
             history: self.history,
+            secret: self.secret.clone(),
             runtime: RuntimeChoice::Callers,
             ..Config::default()
         }
@@ -474,6 +540,8 @@ impl Settings {
             name: self.name.clone(),
             limits: self.limits,
             connections_max: self.connections_max,
+            token: self.token.clone(),
+            told_host: self.advertise.as_ref().map(|advertise| advertise.host.clone()),
             ..Options::default()
         }
     }

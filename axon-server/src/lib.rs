@@ -7,9 +7,11 @@
 //! * every error, from whichever layer, is `application/problem+json` (`problem`);
 //! * everything a client can hold on to is bounded: connections, the time and size of heads and bodies,
 //!   idle time, the time that it takes no bytes, pages in flight, readers of the whole store;
+//! * pages of other sites are refused, and, where there is a [`Token`], whoever does not show it
+//!   (`guard`);
 //! * a shutdown finishes what is in flight, for a bounded time.
 //!
-//! What it does not do: TLS and authentication. Put it on an address that only its users reach.
+//! What it does not do: TLS, and telling clients apart. Whoever listens in on the network sees the token.
 
 #![deny(missing_docs)]
 
@@ -18,8 +20,10 @@ pub mod args;
 mod body;
 mod conditions;
 mod conn;
+mod guard;
 pub mod key;
 mod metrics;
+pub mod offline;
 mod openapi;
 mod params;
 pub mod problem;
@@ -30,6 +34,7 @@ use app::App;
 use axon_core::Cluster;
 use axon_core::types::Limits;
 use conn::Patience;
+pub use guard::Token;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -53,6 +58,11 @@ pub struct Options {
     pub limits: Limits,
     /// Connections open at once; one more is answered 503 and closed. Default 10,000.
     pub connections_max: usize,
+    /// What every request must show, but for those that ask whether the node lives. Default nothing.
+    pub token: Option<Token>,
+    /// The host that others are told to reach it by: a name that is its own, besides those of the
+    /// machine.
+    pub told_host: Option<String>,
     /// How long a request's head may take to arrive. Default 10 s.
     pub head_timeout: Duration,
     /// How long a request's body may take to arrive. Default 30 s.
@@ -73,6 +83,8 @@ impl Default for Options {
             name: "node1".into(),
             limits: Limits::default(),
             connections_max: 10_000,
+            token: None,
+            told_host: None,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_mins(1),
@@ -93,7 +105,8 @@ pub async fn serve(
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> usize {
-    let app = Arc::new(App::new(cluster, options));
+    let local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let app = Arc::new(App::new(cluster, options, local));
     let draining = app.shared.draining.subscribe();
     let mut connections = JoinSet::new();
     tokio::select! {

@@ -7,6 +7,7 @@
 use axon_core::types::NodeId;
 use axon_core::{Cluster, Error};
 use axon_server::args::{self, Command, HostPort, LogFormat, Refusal, Settings};
+use axon_server::offline;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -75,8 +76,13 @@ fn main() -> ExitCode {
 }
 
 fn execute(command: &Command) -> Result<(), Failure> {
-    let (Command::Init(settings) | Command::Run(settings)) = command;
-    start_logging(settings)?;
+    match command {
+        Command::Init(settings) | Command::Run(settings) => {
+            start_logging(&settings.log, settings.log_format)?;
+        }
+        // Their words are their output; what goes wrong is in it.
+        Command::Restore(_) | Command::Recover(_) => start_logging("error", LogFormat::Text)?,
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -85,6 +91,8 @@ fn execute(command: &Command) -> Result<(), Failure> {
         match command {
             Command::Init(settings) => init(settings).await,
             Command::Run(settings) => run(settings).await,
+            Command::Restore(restore) => Ok(offline::restore(restore)?),
+            Command::Recover(recover) => Ok(offline::recover(recover).await?),
         }
     });
     // A thread that hangs in the disk must not keep a stopped replica from exiting.
@@ -99,17 +107,14 @@ fn end(result: Result<(), Failure>) -> ExitCode {
     ExitCode::from(failure.code)
 }
 
-fn start_logging(settings: &Settings) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&settings.log).map_err(|error| Failure {
+fn start_logging(log: &str, format: LogFormat) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(log).map_err(|error| Failure {
         code: Failure::USAGE,
-        line: format!(
-            "--log: {:?} is no filter: {error}; write info, or info,axon_core=debug",
-            settings.log
-        ),
+        line: format!("--log: {log:?} is no filter: {error}; write info, or info,axon_core=debug"),
     })?;
-    let filter = without_raft_steps(filter, &settings.log);
+    let filter = without_raft_steps(filter, log);
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match settings.log_format {
+    match format {
         LogFormat::Text => {
             let colours = io::IsTerminal::is_terminal(&io::stderr());
             subscriber.with_ansi(colours).init();
@@ -158,6 +163,9 @@ async fn run(settings: &Settings) -> Result<(), Failure> {
     };
     let version = axon_server::wire::VERSION;
     tracing::info!(name = settings.name, %api, told, version, "serving");
+    if settings.insecure {
+        tracing::warn!("--insecure: whoever reaches this node may be served without being asked");
+    }
 
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {

@@ -18,7 +18,7 @@ use std::time::Duration;
 pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The routes, as they are labelled. The last stands for everything else.
-const ROUTES: [&str; 18] = [
+const ROUTES: [&str; 19] = [
     "/kv/{key}",
     "/kv",
     "/v1/kv/{key}",
@@ -26,6 +26,7 @@ const ROUTES: [&str; 18] = [
     "/v1/history/{key}",
     "/v1/txn",
     "/v1/watch",
+    "/v1/snapshot",
     "/v1/status",
     "/v1/members",
     "/v1/members/{id}",
@@ -40,9 +41,9 @@ const ROUTES: [&str; 18] = [
 ];
 const METHODS: [&str; 6] = ["GET", "HEAD", "PUT", "POST", "DELETE", "other"];
 /// The statuses that the server answers. The last stands for everything else.
-const STATUSES: [u16; 22] = [
-    200, 201, 304, 400, 404, 405, 406, 408, 409, 410, 412, 413, 414, 415, 422, 429, 431, 500, 503,
-    504, 507, 0,
+const STATUSES: [u16; 24] = [
+    200, 201, 304, 400, 401, 403, 404, 405, 406, 408, 409, 410, 412, 413, 414, 415, 422, 429, 431,
+    500, 503, 504, 507, 0,
 ];
 /// Upper bounds of the latency buckets in microseconds.
 const BOUNDS: [u64; 14] = [

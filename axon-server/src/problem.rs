@@ -59,6 +59,10 @@ macro_rules! codes {
 codes! {
     /// The request makes no sense.
     BadRequest = BAD_REQUEST, "bad_request", "Bad request";
+    /// The token is missing, or is another one.
+    Unauthorized = UNAUTHORIZED, "unauthorized", "Unauthorized";
+    /// The request comes from a page of another site.
+    Forbidden = FORBIDDEN, "forbidden", "Forbidden";
     /// What is asked for does not exist.
     NotFound = NOT_FOUND, "not_found", "Not found";
     /// The path exists, the method does not.
@@ -301,6 +305,9 @@ impl From<Error> for Problem {
             Error::NoQuorum { alive, needed, .. } => {
                 problem.detail("alive", alive).detail("needed", needed)
             }
+            Error::WouldLoseQuorum { alive, needed, voters, .. } => {
+                problem.detail("alive", alive).detail("needed", needed).detail("voters", voters)
+            }
             Error::Timeout { waited, .. } => problem.detail("waited_ms", millis(waited)),
             Error::TooLarge { what, limit, got } => {
                 problem.detail("what", what).detail("limit", limit).detail("got", got)
@@ -398,7 +405,7 @@ mod tests {
             ),
             (Error::UnknownMember { member: "9".into() }, (404, "not_found", false, "not_applied")),
             (
-                Error::WouldLoseQuorum { reason: reason.clone() },
+                Error::WouldLoseQuorum { reason: reason.clone(), alive: 1, needed: 2, voters: 2 },
                 (409, "conflict", false, "not_applied"),
             ),
             (Error::Conflict { reason }, (409, "conflict", true, "not_applied")),

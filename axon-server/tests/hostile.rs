@@ -143,7 +143,9 @@ async fn deeply_nested_and_endless_bodies_are_refused() {
     server.call("PUT", "/kv/a", &nested).await.is_problem(400, "bad_request");
 
     let mut client = server.client().await;
-    client.send(b"PUT /kv/a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    client
+        .send(b"PUT /kv/a HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await;
     let chunk = format!("100000\r\n{}\r\n", "x".repeat(1 << 20));
     for _ in 0..8 {
         client.send(chunk.as_bytes()).await;
@@ -151,11 +153,15 @@ async fn deeply_nested_and_endless_bodies_are_refused() {
     client.answer(false).await.unwrap().is_problem(413, "too_large");
 
     let mut client = server.client().await;
-    client.send(b"PUT /kv/a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n").await;
+    client
+        .send(b"PUT /kv/a HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")
+        .await;
     client.answer(false).await.unwrap().is_problem(400, "bad_request");
 
     let mut client = server.client().await;
-    client.send(b"PUT /kv/a HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999999\r\n\r\n").await;
+    client
+        .send(b"PUT /kv/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999999\r\n\r\n")
+        .await;
     client.answer(false).await.unwrap().is_problem(413, "too_large");
 }
 
@@ -163,9 +169,11 @@ async fn deeply_nested_and_endless_bodies_are_refused() {
 async fn pipelined_requests_are_answered_in_order() {
     let server = Server::start().await;
     let mut client = server.client().await;
-    let put =
-        format!("PUT /kv/a HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{VALUE}", VALUE.len());
-    let get = "GET /kv/a HTTP/1.1\r\nhost: a\r\n\r\n";
+    let put = format!(
+        "PUT /kv/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{VALUE}",
+        VALUE.len()
+    );
+    let get = "GET /kv/a HTTP/1.1\r\nhost: localhost\r\n\r\n";
     client.send(format!("{put}{get}{get}rubbish\r\n\r\n").as_bytes()).await;
     for body in [
         r#"{"status":"success","revision":1}"#,
@@ -195,7 +203,7 @@ async fn slow_heads_and_bodies_and_idle_connections_are_cut_off() {
     let mut slow_head = server.client().await;
     slow_head.send(b"GET /kv/a HT").await;
     let mut slow_body = server.client().await;
-    slow_body.send(b"PUT /kv/a HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{").await;
+    slow_body.send(b"PUT /kv/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{").await;
     let mut idle = server.client().await;
     assert_eq!(idle.call("GET", "/livez", "").await.status, 200);
 
@@ -217,7 +225,7 @@ async fn a_client_that_takes_no_bytes_is_cut_off() {
         store.put(format!("key{number}"), value.clone()).await.unwrap();
     }
     let mut deaf = server.client().await;
-    deaf.send(b"GET /kv HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    deaf.send(b"GET /kv HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     let mut other = server.client().await;
     let only_the_other = async {
         while !other
@@ -256,7 +264,8 @@ async fn a_shutdown_finishes_what_is_in_flight_and_refuses_the_rest() {
     assert_eq!(idle.call("GET", "/livez", "").await.status, 200);
     let fresh = server.client().await;
     let mut in_flight = server.client().await;
-    let head = format!("PUT /kv/a HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n", VALUE.len());
+    let head =
+        format!("PUT /kv/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n", VALUE.len());
     // The server's word that it waits for the body is the sign that the request is in flight.
     in_flight.send(format!("{head}expect: 100-continue\r\n\r\n").as_bytes()).await;
     let mut word = [0; 25];
@@ -281,7 +290,7 @@ async fn a_shutdown_does_not_wait_for_ever() {
     let server = Server::with(Options { shutdown_grace: grace, ..Options::default() }).await;
     let mut stuck = server.client().await;
     stuck
-        .send(b"PUT /kv/a HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n")
+        .send(b"PUT /kv/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n")
         .await;
     let mut word = [0; 25];
     tokio::io::AsyncReadExt::read_exact(&mut stuck.stream, &mut word).await.unwrap();

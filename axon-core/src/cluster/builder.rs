@@ -8,6 +8,7 @@ use super::Cluster;
 use crate::config::{Config, Origin};
 use crate::error::{ConfigError, Error};
 use crate::founding::Plugins;
+use crate::secret::Secret;
 use crate::storage::StorageEngine;
 use crate::transport::Transport;
 use std::path::PathBuf;
@@ -119,6 +120,31 @@ impl Builder {
     /// resumes otherwise.
     pub fn join<A: Into<String>>(mut self, members: impl IntoIterator<Item = A>) -> Self {
         self.config.origin = Origin::Join(members.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Sets what the replicas of its cluster share, and prove to each other before anything else. One
+    /// that has another secret, or none, is not talked to. Default none: whoever reaches the port is
+    /// believed.
+    ///
+    /// It keeps strangers out; it does not encrypt. Take random bytes, and keep them where only the
+    /// service can read them.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// use axon_core::Cluster;
+    /// use axon_core::secret::Secret;
+    ///
+    /// let bytes = "the content of a file, such as `openssl rand -hex 32` makes it";
+    /// let secret = Secret::new(bytes).expect("it has 16 to 1024 bytes");
+    /// let builder = Cluster::builder().data_dir(dir.path()).listen("127.0.0.1:0").secret(secret);
+    /// let cluster = builder.init().start().await?;
+    /// cluster.shutdown().await
+    /// # }
+    /// ```
+    pub fn secret(mut self, secret: Secret) -> Self {
+        self.config.secret = Some(secret);
         self
     }
 

@@ -43,6 +43,12 @@ impl Joiners {
         self.nonces.get(&id) == Some(&nonce)
     }
 
+    /// Whether `id` was given to someone who has not settled yet.
+    #[must_use]
+    pub fn remembers(&self, id: NodeId) -> bool {
+        self.nonces.contains_key(&id)
+    }
+
     /// Forgets the nonce of a node that has joined.
     pub fn settle(&mut self, id: NodeId) {
         self.nonces.remove(&id);

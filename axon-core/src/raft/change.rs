@@ -20,13 +20,12 @@ const LIVENESS_INTERVAL: Duration = Duration::from_millis(50);
 pub(crate) type ChangeMembers = openraft::ChangeMembers<u64, Member>;
 
 /// Makes a change of membership and waits until it is committed, and until [`Engine::members`] tells
-/// of it. With `retain`, a voter that leaves stays as a learner.
-pub(crate) async fn change_membership(
-    engine: &Engine,
-    change: ChangeMembers,
-    retain: bool,
-) -> Result<(), Reply> {
-    match engine.raft.change_membership(change, retain).await {
+/// of it.
+///
+/// A voter that leaves is no member any more, whichever change comes upon the joint configuration:
+/// kept as a learner, it would be half removed.
+pub(crate) async fn change_membership(engine: &Engine, change: ChangeMembers) -> Result<(), Reply> {
+    match engine.raft.change_membership(change, false).await {
         Ok(changed) => {
             engine.until_applied(LogIndex(changed.log_id.index)).await;
             Ok(())
@@ -107,19 +106,6 @@ impl Engine {
         tokio::time::timeout(deadline, moved).await.unwrap_or(Err(late))
     }
 
-    /// Finishes a change of membership that a former leader left between its two steps.
-    pub(crate) async fn leave_joint_consensus(&self) -> Result<(), Error> {
-        let metrics = self.metrics();
-        let configs = metrics.membership_config.membership().get_joint_config();
-        let [_, target] = configs.as_slice() else { return Ok(()) };
-        tracing::info!("finishing a change of membership that was left half done");
-        let change = ChangeMembers::ReplaceAllVoters(target.clone());
-        match change_membership(self, change, false).await {
-            Ok(()) => Ok(()),
-            Err(_) => Err(Error::NoLeader { outcome: ErrorOutcome::Unknown }),
-        }
-    }
-
     /// Asks whoever listens on `address`, which must be `id` when that is known. `None` when there
     /// is no answer.
     pub(crate) async fn ask(
@@ -131,8 +117,10 @@ impl Engine {
         let answer = if let Some(id) = id {
             self.peers.ask(id, address, request, ASK_DEADLINE).await
         } else {
-            let hello = self.peers.myself().hello(Lane::Control);
-            peers::ask_stranger(&self.transport, address, hello, request, ASK_DEADLINE).await
+            let myself = self.peers.myself();
+            let (hello, secret) = (myself.hello(Lane::Control), &myself.secret);
+            peers::ask_stranger(&self.transport, address, hello, secret, request, ASK_DEADLINE)
+                .await
         };
         answer.inspect_err(|error| tracing::debug!("{address}: {error}")).ok()
     }
@@ -145,13 +133,42 @@ mod tests {
     use super::super::peers::Myself;
     use super::*;
     use crate::config::Config;
+    use crate::secret::Secret;
     use crate::storage::StorageEngine;
     use crate::storage::builtin::MemoryEngine;
     use crate::transport::memory::MemNetwork;
     use crate::types::ClusterId;
+    use openraft::storage::RaftLogReader;
+    use openraft::{EntryPayload, Membership};
     use std::collections::{BTreeMap, BTreeSet};
     use std::path::Path;
     use std::sync::Arc;
+
+    impl Engine {
+        /// Makes the first half of a change of voters, and leaves it at that.
+        pub(crate) async fn half_change(&self, voters: BTreeSet<u64>) {
+            let mut metrics = self.metrics();
+            while metrics.membership_config != metrics.committed_membership_config {
+                tokio::time::sleep(LIVENESS_INTERVAL).await;
+                metrics = self.metrics();
+            }
+            let now = metrics.membership_config.membership();
+            let nodes = now.nodes().map(|(id, member)| (*id, member.clone()));
+            let configs = vec![now.get_joint_config()[0].clone(), voters];
+            let joint = Membership::new(configs, nodes.collect::<BTreeMap<_, _>>()).unwrap();
+            self.raft.append_membership(joint, EntryPayload::Blank, []).await.unwrap();
+        }
+
+        /// Every configuration in this replica's log; two sets of voters where it is joint.
+        pub(crate) async fn configs_in_log(&self) -> Vec<Vec<BTreeSet<u64>>> {
+            let entries = self.log.clone().try_get_log_entries(0..).await.unwrap();
+            let memberships = entries.iter().filter_map(|entry| match &entry.payload {
+                EntryPayload::Membership(membership) => Some(membership),
+                _ => None,
+            });
+            memberships.map(|membership| membership.get_joint_config().clone()).collect()
+        }
+    }
 
     fn member(name: &str) -> Member {
         Member {
@@ -169,7 +186,12 @@ mod tests {
         let storage = MemoryEngine::new();
         storage.create(Path::new(""), 1).unwrap();
         let parts = Parts {
-            myself: Myself { cluster_id: ClusterId(1), id: NodeId(1), name: "one".into() },
+            myself: Myself {
+                cluster_id: ClusterId(1),
+                id: NodeId(1),
+                name: "one".into(),
+                secret: Secret::none(),
+            },
             storage: storage.open(Path::new(""), 1).unwrap(),
             transport: Arc::new(MemNetwork::new().transport("one")),
             config: Arc::new(Config::default()),
@@ -181,10 +203,10 @@ mod tests {
         }
         for id in 2..1_000_u64 {
             let add = ChangeMembers::AddNodes(BTreeMap::from([(id, member("two"))]));
-            change_membership(&engine, add, false).await.unwrap();
+            change_membership(&engine, add).await.unwrap();
             assert_eq!(engine.members().len(), 2, "{id} was added");
             let remove = ChangeMembers::RemoveNodes(BTreeSet::from([id]));
-            change_membership(&engine, remove, false).await.unwrap();
+            change_membership(&engine, remove).await.unwrap();
             assert_eq!(engine.members().len(), 1, "{id} was removed");
         }
         engine.stop().await.unwrap();

@@ -11,14 +11,16 @@ use super::message::{Reply, Request};
 use super::network::Networks;
 use super::peers::{Myself, Peers};
 use super::reads::Reads;
+use super::room::Level;
 use super::state::StateMachine;
-use super::{Raft, TypeConfig};
+use super::{Raft, TypeConfig, chronicle};
 use crate::command::{Command, Outcome};
 use crate::config::{Config, Promotion};
 use crate::error::{Error, StorageError};
-use crate::events::Events;
+use crate::events::{EventKind, Events};
 use crate::state::{Checkpointer, State, StateConfig, StateReader};
-use crate::status::RaftState;
+use crate::status::{DiskStatus, RaftState};
+use crate::storage::disk::DiskSpace;
 use crate::storage::{LogMetrics, LogStore, StateStore, Storage};
 use crate::transport::Transport;
 use crate::types::{Limits, LogIndex, Member, NodeId};
@@ -37,6 +39,8 @@ use tokio::time::Instant;
 
 /// Changes of membership that may wait.
 const CHANGES_MAX: usize = 256;
+/// How long the Raft core of a replica that stops may take: longer only when its log waits for space.
+const CORE_STOP_DEADLINE: Duration = Duration::from_secs(3);
 /// How long the checkpoint of a replica that stops may take.
 const LAST_CHECKPOINT_DEADLINE: Duration = Duration::from_secs(10);
 /// How soon a fault of the Raft core is noticed.
@@ -78,6 +82,8 @@ pub(crate) struct Parts {
 /// A change of membership, and who waits for its answer.
 pub(crate) struct Change {
     pub(crate) request: Request,
+    /// Why leadership moves, when it is not an operator who asks.
+    pub(crate) why: Option<String>,
     pub(crate) reply: oneshot::Sender<Reply>,
 }
 
@@ -95,20 +101,34 @@ pub(crate) struct Engine {
     /// What happened here, for people.
     pub(crate) events: Arc<Events>,
     proposer: Proposer,
-    log: Log,
+    pub(super) log: Log,
     log_store: Arc<dyn LogStore>,
     config: Arc<Config>,
     changes: mpsc::Sender<Change>,
     tasks: Mutex<Vec<AbortHandle>>,
-    last_leader: AtomicU64,
-    leader_changes: AtomicU64,
+    /// Other leaders than before, since the start.
+    pub(crate) leader_changes: AtomicU64,
 }
 
-/// Snapshots sent and installed since the start.
+/// Snapshots sent and installed since the start: counted, and told.
 #[derive(Debug, Default)]
 pub(crate) struct SnapshotCounters {
-    pub(crate) sent: AtomicU64,
-    pub(crate) installed: AtomicU64,
+    sent: AtomicU64,
+    installed: AtomicU64,
+    events: Arc<Events>,
+}
+
+impl SnapshotCounters {
+    pub(crate) fn sent(&self, to: NodeId) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.events.record(EventKind::SnapshotSent, format!("a snapshot was sent to id {to}"));
+    }
+
+    pub(crate) fn installed(&self, index: LogIndex) {
+        self.installed.fetch_add(1, Ordering::Relaxed);
+        let text = format!("a snapshot was installed: everything up to entry {index}");
+        self.events.record(EventKind::SnapshotInstalled, text);
+    }
 }
 
 impl Engine {
@@ -130,7 +150,9 @@ impl Engine {
         let log = Log::open(storage.log.clone(), reader.clone(), durable, config.log_cache_bytes)?;
         check_state_reaches_log(&log, &reader)?;
         let clock = Arc::new(ClusterClock::new(reader.cluster_time().millis()));
-        let snapshots = Arc::new(SnapshotCounters::default());
+        let events = Arc::new(Events::default());
+        let counters = SnapshotCounters { events: events.clone(), ..SnapshotCounters::default() };
+        let snapshots = Arc::new(counters);
         let machine =
             StateMachine::new(state, storage.state.clone(), clock.clone(), snapshots.clone())?;
         let peers = Arc::new(Peers::new(myself.clone(), transport.clone()));
@@ -139,7 +161,9 @@ impl Engine {
         let raft = Raft::new(myself.id.0, raft_config, networks, log.clone(), machine)
             .await
             .map_err(|fatal| halted(&fatal))?;
-        let route = Arc::new(Route { raft: raft.clone(), peers: peers.clone(), clock });
+        let (for_route, limits) = (raft.clone(), config.limits);
+        let (for_peers, room) = (peers.clone(), Arc::default());
+        let route = Arc::new(Route { raft: for_route, peers: for_peers, clock, limits, room });
         let proposer = Proposer::start(route.clone(), config.inflight_bytes_max);
         let reads = Reads::start(route.clone(), reader.applied());
         let (changes, queue) = mpsc::channel(CHANGES_MAX);
@@ -153,14 +177,13 @@ impl Engine {
             checkpointer,
             state_store: storage.state,
             snapshots,
-            events: Arc::default(),
+            events,
             proposer,
             log,
             log_store: storage.log,
             config,
             changes,
             tasks: Mutex::default(),
-            last_leader: AtomicU64::new(0),
             leader_changes: AtomicU64::new(0),
         });
         engine.keep(inbound::accept(engine.clone()));
@@ -168,6 +191,7 @@ impl Engine {
         engine
             .keep(engine.peers.clone().watch_over(move || (members.members(), members.configs())));
         engine.keep(keep_log_short(engine.clone()));
+        engine.keep(chronicle::keep(engine.clone()));
         Ok((engine, queue))
     }
 
@@ -230,8 +254,17 @@ impl Engine {
 
     /// Queues a change of membership and waits for its answer.
     pub(crate) async fn change(&self, request: Request) -> Reply {
+        self.queue(request, None).await
+    }
+
+    /// Hands leadership to the voter with the shortest lag; `why` goes on "hands leadership over".
+    pub(crate) async fn hand_over(&self, why: impl Into<String>) -> Reply {
+        self.queue(Request::Transfer(None), Some(why.into())).await
+    }
+
+    async fn queue(&self, request: Request, why: Option<String>) -> Reply {
         let (reply, answered) = oneshot::channel();
-        match self.changes.try_send(Change { request, reply }) {
+        match self.changes.try_send(Change { request, why, reply }) {
             Ok(()) => {
                 answered.await.unwrap_or_else(|_| Reply::Unavailable("this replica stops".into()))
             }
@@ -263,15 +296,6 @@ impl Engine {
         let leader = metrics.current_leader?;
         let member = metrics.membership_config.membership().get_node(&leader)?.clone();
         Some((NodeId(leader), member))
-    }
-
-    /// Counts a change of leader since the last look.
-    pub(crate) fn note_leader(&self) {
-        if let Some((leader, _)) = self.leader()
-            && self.last_leader.swap(leader.0, Ordering::Relaxed) != leader.0
-        {
-            self.leader_changes.fetch_add(1, Ordering::Relaxed);
-        }
     }
 
     /// The members of the effective membership, each with whether it votes.
@@ -336,6 +360,13 @@ impl Engine {
         }
     }
 
+    /// What is known of the disk, where it is watched.
+    pub(crate) fn disk_status(&self) -> Option<DiskStatus> {
+        let allowed = self.route.room.now();
+        let low = allowed.is_low();
+        allowed.space.map(|DiskSpace { free, total }| DiskStatus { free, total, low })
+    }
+
     pub(crate) fn log_metrics(&self) -> LogMetrics {
         self.log_store.metrics()
     }
@@ -366,9 +397,12 @@ impl Engine {
     }
 
     /// Stops every task, then makes what is applied durable. In-flight calls are answered.
+    ///
+    /// Without room for a checkpoint none is written: the log has everything anyway.
     pub(crate) async fn stop(&self) -> Result<(), Error> {
-        let _ = self.raft.shutdown().await;
-        let checkpointed = if self.reader.faults().borrow().is_none() {
+        let _ = tokio::time::timeout(CORE_STOP_DEADLINE, self.raft.shutdown()).await;
+        let writable = self.reader.faults().borrow().is_none() && self.checkpointer.has_room();
+        let checkpointed = if writable {
             let checkpoint = self.checkpointer.checkpoint_now();
             // A disk that hangs must not keep the process: the log has everything anyway.
             let in_time = tokio::time::timeout(LAST_CHECKPOINT_DEADLINE, checkpoint).await;
@@ -376,6 +410,7 @@ impl Engine {
         } else {
             Ok(())
         };
+        self.checkpointer.call_off();
         let tasks = std::mem::take(&mut *self.tasks.lock().expect("no holder panics"));
         tasks.iter().for_each(AbortHandle::abort);
         let log = self.log_store.clone();
@@ -422,6 +457,8 @@ fn raft_config(config: &Config) -> openraft::Config {
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         purge_batch_size: 4096,
+        // While apply waits for a checkpoint that the disk has no room for, the core must go on.
+        state_machine_channel_size: Some(65_536),
         install_snapshot_timeout: 120_000,
         ..openraft::Config::default()
     }
@@ -431,7 +468,11 @@ fn raft_config(config: &Config) -> openraft::Config {
 async fn keep_log_short(engine: Arc<Engine>) {
     loop {
         tokio::time::sleep(PURGE_INTERVAL).await;
-        let upto = engine.log.purgeable(engine.config.log_retention_bytes);
+        let mut retention = engine.config.log_retention_bytes;
+        if engine.route.room.now().level >= Level::Scarce {
+            retention = retention.min(engine.config.checkpoint_bytes as u64);
+        }
+        let upto = engine.log.purgeable(retention);
         if upto == 0 {
             continue;
         }

@@ -9,12 +9,13 @@
 
 use super::message::{self, Proposed};
 use super::peers::Peers;
+use super::room::Room;
 use super::{Proposal, Raft, TypeConfig};
-use crate::command::Outcome;
+use crate::command::{self, Outcome};
 use crate::error::{Error, ErrorOutcome, TransportError};
 use crate::raft::engine::ClusterClock;
 use crate::txn::ANSWER_BYTES_MAX;
-use crate::types::NodeId;
+use crate::types::{Limits, NodeId};
 use crate::{codec, runtime};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -29,7 +30,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 /// Commands in one batch.
-const BATCH_COMMANDS_MAX: usize = 1024;
+const BATCH_COMMANDS_MAX: usize = message::FORWARDED_MAX;
 /// Bytes of commands in one batch, unless a single command is larger.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Batches on their way. With more, batches are smaller and cost more; with fewer, the next batch
@@ -69,6 +70,8 @@ pub(crate) struct Route {
     pub(crate) raft: Raft,
     pub(crate) peers: Arc<Peers>,
     pub(crate) clock: Arc<ClusterClock>,
+    pub(crate) limits: Limits,
+    pub(crate) room: Arc<Room>,
 }
 
 impl Proposer {
@@ -245,6 +248,21 @@ impl Route {
     ///
     /// Dropped, the commands may still happen.
     async fn write_here(&self, commands: Vec<Bytes>) -> Vec<Proposed> {
+        if !self.room.now().refuses {
+            return self.write_all_here(commands).await;
+        }
+        let admitted: Vec<bool> =
+            commands.iter().map(|command| self.room.admits(command)).collect();
+        let kept = commands.into_iter().zip(&admitted).filter(|(_, admitted)| **admitted);
+        let kept: Vec<Bytes> = kept.map(|(command, _)| command).collect();
+        let written = if kept.is_empty() { Vec::new() } else { self.write_all_here(kept).await };
+        let mut written = written.into_iter();
+        let mut next = || written.next().unwrap_or(Proposed::Unknown);
+        let answer = |admitted| if admitted { next() } else { Proposed::DiskFull };
+        admitted.into_iter().map(answer).collect()
+    }
+
+    async fn write_all_here(&self, commands: Vec<Bytes>) -> Vec<Proposed> {
         let count = commands.len();
         let stamp_millis = self.clock.now_millis();
         let proposals = commands.into_iter().map(|command| Proposal { stamp_millis, command });
@@ -262,17 +280,49 @@ impl Route {
     }
 
     /// Serves a batch that another replica forwarded.
+    ///
+    /// Each command is looked at before it enters the log: at one that cannot be read every replica
+    /// would halt, and again at each start.
     pub(crate) async fn serve_forwarded(&self, commands: Vec<Bytes>) -> Bytes {
-        let count = commands.len();
-        let lost = vec![Proposed::Unknown; count];
         let mut answers = if matches!(self.leader(), Some(Leader::Here)) {
-            let write = self.write_here(commands);
-            tokio::time::timeout(FORWARDED_DEADLINE, write).await.unwrap_or(lost)
+            let vocabulary = self.vocabulary();
+            let mut refused = Vec::new();
+            let mut sound = Vec::with_capacity(commands.len());
+            for (place, encoded) in commands.into_iter().enumerate() {
+                match command::check(&encoded, &self.limits, vocabulary) {
+                    Ok(()) => sound.push(encoded),
+                    Err(reason) => refused.push((place, reason)),
+                }
+            }
+            let mut answers = self.write_forwarded(sound).await;
+            // In ascending order: each finds those before it in their places.
+            for (place, reason) in refused {
+                tracing::warn!("a command that was forwarded here is refused: {reason}");
+                answers.insert(place, Proposed::Refused(reason));
+            }
+            answers
         } else {
-            vec![Proposed::NotLeader; count]
+            vec![Proposed::NotLeader; commands.len()]
         };
         lighten(&mut answers);
         codec::encode(&answers)
+    }
+
+    async fn write_forwarded(&self, commands: Vec<Bytes>) -> Vec<Proposed> {
+        if commands.is_empty() {
+            return Vec::new();
+        }
+        let lost = vec![Proposed::Unknown; commands.len()];
+        let write = self.write_here(commands);
+        tokio::time::timeout(FORWARDED_DEADLINE, write).await.unwrap_or(lost)
+    }
+
+    /// What every member understands.
+    fn vocabulary(&self) -> u16 {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let members = metrics.membership_config.membership().nodes();
+        members.map(|(_, member)| member.vocabulary).min().unwrap_or(0)
     }
 }
 
@@ -364,7 +414,10 @@ impl Flight {
         for (mut waiting, answer) in batch.drain(..).zip(answers) {
             match answer {
                 Proposed::Done(outcome) => waiting.answer(Ok(outcome)),
-                Proposed::NotLeader => self.again(waiting),
+                Proposed::Refused(reason) => waiting.answer(Err(Error::Refused { reason })),
+                Proposed::DiskFull if !waiting.attempted => waiting.answer(Err(Error::DiskFull)),
+                // An earlier attempt may have happened: only its session could tell, from the log.
+                Proposed::NotLeader | Proposed::DiskFull => self.again(waiting),
                 Proposed::Unknown => {
                     waiting.attempted = true;
                     self.again(waiting);

@@ -423,11 +423,11 @@ fn read_entry(store: &dyn LogStore, index: LogIndex) -> Result<Entry, StorageErr
     decode_record(record)
 }
 
-fn decode_record(record: LogRecord) -> Result<Entry, StorageError> {
+pub(super) fn decode_record(record: LogRecord) -> Result<Entry, StorageError> {
     entry::decode(record.index.0, record.payload).map_err(corrupt)
 }
 
-fn decode_opaque<T: serde::de::DeserializeOwned>(
+pub(super) fn decode_opaque<T: serde::de::DeserializeOwned>(
     bytes: impl AsRef<[u8]>,
 ) -> Result<T, StorageError> {
     codec::decode(bytes.as_ref()).map_err(|error| corrupt(error.to_string()))

@@ -16,6 +16,9 @@ use openraft::raft::{
 };
 use serde::{Deserialize, Serialize};
 
+/// Commands in one forwarded batch. A frame of empty ones would take many times its size in memory.
+pub(crate) const FORWARDED_MAX: usize = 1024;
+
 const TAG_REQUEST: u8 = 0;
 const TAG_FORWARD: u8 = 1;
 const TAG_HEARTBEAT: u8 = 2;
@@ -76,15 +79,21 @@ pub(crate) enum Reply {
     NotLeader(Option<(NodeId, String)>),
     /// The id was removed from the cluster.
     Removed,
-    /// It cannot be done; the words say why and what to do. `true`: it would lose quorum.
+    /// It cannot be done; the words say why and what to do.
     Refused {
         reason: String,
-        loses_quorum: bool,
     },
     /// It cannot be done now; trying again helps.
     Unavailable(String),
     /// This replica is too old for the request.
     Unsupported(String),
+    /// It would leave `voters` of which `alive` answer and `needed` are needed.
+    WouldLoseQuorum {
+        reason: String,
+        alive: usize,
+        needed: usize,
+        voters: usize,
+    },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -110,6 +119,10 @@ pub(crate) enum Proposed {
     Unknown,
     /// The leader has halted or stops.
     Stopped,
+    /// Not handed to the log: the leader finds this wrong with it.
+    Refused(String),
+    /// Not handed to the log: no majority has space on its disks.
+    DiskFull,
 }
 
 /// A control frame, taken apart.
@@ -136,7 +149,7 @@ impl Control {
             TAG_REQUEST => codec::decode(&frame)
                 .map(|request| Self::Request(Box::new(request)))
                 .map_err(|error| error.to_string()),
-            TAG_FORWARD => split(frame).map(Self::Forward),
+            TAG_FORWARD => split(frame, FORWARDED_MAX).map(Self::Forward),
             TAG_HEARTBEAT => decode_append(frame).map(Self::Heartbeat),
             tag => {
                 Err(format!("request tag {tag} is unknown to Axon {}", env!("CARGO_PKG_VERSION")))
@@ -157,9 +170,12 @@ pub(crate) fn encode_forward<'a>(commands: impl Iterator<Item = &'a Bytes> + Clo
     out.freeze()
 }
 
-fn split(mut bytes: Bytes) -> Result<Vec<Bytes>, String> {
+fn split(mut bytes: Bytes, parts_max: usize) -> Result<Vec<Bytes>, String> {
     let mut parts = Vec::new();
     while bytes.has_remaining() {
+        if parts.len() == parts_max {
+            return Err(format!("a batch of more than {parts_max}"));
+        }
         parts.push(take_part(&mut bytes)?);
     }
     Ok(parts)
@@ -224,7 +240,7 @@ pub(crate) fn decode_append(mut frame: Bytes) -> Result<AppendEntriesRequest<Typ
     let header = take_part(&mut frame)?;
     let header: AppendHeader = codec::decode_from(&header).map_err(|error| error.to_string())?;
     let first = header.prev_log_id.as_ref().map_or(0, |prev| prev.index + 1);
-    let entries = split(frame)?
+    let entries = split(frame, usize::MAX)?
         .into_iter()
         .zip(first..)
         .map(|(bytes, index)| entry::decode(index, bytes))
@@ -315,6 +331,14 @@ mod tests {
             let _ = Control::decode(bytes.clone());
             let _ = decode_append(bytes.clone());
             let _ = decode_appended(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_batch_of_too_many_commands_is_refused() {
+        let batch = |count| vec![Bytes::new(); count];
+        for (count, taken) in [(FORWARDED_MAX, true), (FORWARDED_MAX + 1, false)] {
+            assert_eq!(Control::decode(encode_forward(batch(count).iter())).is_ok(), taken);
         }
     }
 

@@ -10,6 +10,7 @@
 //! * a node id is never used twice.
 
 pub(crate) mod change;
+pub(crate) mod chronicle;
 pub(crate) mod engine;
 pub(crate) mod entry;
 pub(crate) mod forward;
@@ -17,8 +18,10 @@ pub(crate) mod inbound;
 pub(crate) mod log;
 pub(crate) mod message;
 pub(crate) mod network;
+pub(crate) mod offline;
 pub(crate) mod peers;
 pub(crate) mod reads;
+pub(crate) mod room;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 #[cfg(test)]

@@ -26,7 +26,6 @@ use openraft::raft::{
 use openraft::{OptionalSend, RaftNetworkFactory};
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -312,7 +311,7 @@ impl NetSnapshot<TypeConfig> for Network {
             closed = cancel => Err(closed.into()),
             sent = snapshot::send(channel, vote, snapshot) => {
                 let sent = sent.map_err(|error| StreamingError::from(rpc_error(error)))?;
-                self.snapshots.sent.fetch_add(1, Ordering::Relaxed);
+                self.snapshots.sent(self.id);
                 Ok(sent)
             }
         }

@@ -9,6 +9,7 @@ use super::message::{Pong, Reply, Request};
 use crate::codec;
 use crate::error::TransportError;
 use crate::runtime;
+use crate::secret::Secret;
 use crate::transport::rpc::{self, Client, ClientOptions, Hello};
 use crate::transport::{Channel, Lane, Transport};
 use crate::types::{ClusterId, Member, NodeId};
@@ -35,6 +36,8 @@ pub(crate) struct Myself {
     pub(crate) cluster_id: ClusterId,
     pub(crate) id: NodeId,
     pub(crate) name: String,
+    /// What it proves to its peers, and they to it.
+    pub(crate) secret: Secret,
 }
 
 impl Myself {
@@ -75,6 +78,8 @@ struct Peer {
     address: String,
     client: Arc<Client>,
     report: Option<Report>,
+    /// Why it will not talk to this replica, as it last said.
+    refusal: Option<String>,
 }
 
 impl Peers {
@@ -128,11 +133,12 @@ impl Peers {
             back_off_max: BACK_OFF_MAX,
             ..ClientOptions::default()
         };
-        let client =
-            Client::new(self.transport.clone(), address, Arc::new(move || hello.clone()), options);
+        let hello = Arc::new(move || hello.clone());
+        let secret = self.myself.secret.clone();
+        let client = Client::new(self.transport.clone(), address, hello, secret, options);
         let client = Arc::new(client);
-        let peer = Peer { address: address.to_owned(), client: client.clone(), report: None };
-        table.insert(id, peer);
+        let (address, report, refusal) = (address.to_owned(), None, None);
+        table.insert(id, Peer { address, client: client.clone(), report, refusal });
         client
     }
 
@@ -143,8 +149,10 @@ impl Peers {
         address: &str,
         lane: Lane,
     ) -> Result<Channel, TransportError> {
-        let hello = self.myself.hello(lane);
-        let dialled = rpc::dial(&*self.transport, address, &hello, Some(id), DIAL_DEADLINE).await;
+        let (hello, secret) = (self.myself.hello(lane), &self.myself.secret);
+        let expected = Some(id);
+        let dialled =
+            rpc::dial(&*self.transport, address, &hello, secret, expected, DIAL_DEADLINE).await;
         dialled.map(|(_, channel)| channel)
     }
 
@@ -211,6 +219,18 @@ impl Peers {
         match reply {
             Ok(Reply::Pong(pong)) if pong.id == id => {
                 peer.report = Some(Report { heard: runtime::now(), alive: true, pong });
+                peer.refusal = None;
+            }
+            // It answers, and will not have this replica: no retry helps. Said once, not four times
+            // a second.
+            Err(TransportError::Refused { reason, .. }) => {
+                if let Some(report) = &mut peer.report {
+                    report.alive = false;
+                }
+                if peer.refusal.as_ref() != Some(&reason) {
+                    tracing::warn!("id {id} at {address} refuses this replica: {reason}");
+                    peer.refusal = Some(reason);
+                }
             }
             // A timeout alone says nothing before `ALIVE_WITHIN`; a refused connection says it all.
             Err(TransportError::Unreachable { .. } | TransportError::Closed { .. }) => {
@@ -246,10 +266,11 @@ pub(crate) async fn ask_stranger(
     transport: &Arc<dyn Transport>,
     address: &str,
     hello: Hello,
+    secret: &Secret,
     request: &Request,
     timeout: Duration,
 ) -> Result<Reply, TransportError> {
-    let hello = Arc::new(move || hello.clone());
-    let client = Client::new(transport.clone(), address, hello, ClientOptions::default());
+    let (hello, secret) = (Arc::new(move || hello.clone()), secret.clone());
+    let client = Client::new(transport.clone(), address, hello, secret, ClientOptions::default());
     decode_reply(&client.request(request.encode(), timeout).await?)
 }

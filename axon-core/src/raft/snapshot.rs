@@ -128,6 +128,7 @@ async fn take(
     let (index, log_id, membership) = announced.position;
     let position = Position { index: index.into(), log_id, membership };
     let (store, cluster_id) = (engine.state_store.clone(), engine.peers.myself().cluster_id);
+    check_room(engine)?;
     let mut sink = runtime::blocking(move || SnapshotSink::begin(&*store, Some(cluster_id)))
         .await
         .map_err(failed)?;
@@ -136,6 +137,7 @@ async fn take(
         if chunk.is_empty() {
             break;
         }
+        check_room(engine)?;
         sink = runtime::blocking(move || sink.take_chunk(&chunk).map(|()| sink))
             .await
             .map_err(failed)?;
@@ -145,6 +147,12 @@ async fn take(
         return Err(failed("its rows do not stand where it was announced"));
     }
     install(&engine.raft, announced.vote, &position, verified).await
+}
+
+/// A snapshot takes its room beside the state that it is to replace.
+fn check_room(engine: &Engine) -> Result<(), TransportError> {
+    let low = engine.route.room.now().is_low();
+    if low { Err(failed("its disk has no room for it now")) } else { Ok(()) }
 }
 
 /// Hands a verified snapshot to the Raft core, unless it contradicts what is committed here:

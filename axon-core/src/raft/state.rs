@@ -20,7 +20,6 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Entries applied as one batch at most.
 const BATCH_MAX: usize = 1024;
@@ -138,7 +137,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.state.install(*snapshot).await?;
         (self.applied, self.membership) = decode_position(&self.state.position())?;
         self.clock.applied(self.state.reader().cluster_time().millis());
-        self.snapshots.installed.fetch_add(1, Ordering::Relaxed);
+        self.snapshots.installed(self.state.position().index);
         Ok(())
     }
 

@@ -30,7 +30,6 @@ use openraft::{AnyError, EntryPayload, OptionalSend, StorageError};
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Range, RangeBounds};
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, watch};
@@ -226,8 +225,7 @@ impl StoreBuilder<TypeConfig, AnyLog, AnyMachine, Guard> for Stores {
         let log = Log::open(log, bound.reader(), watch::Sender::new(LogIndex(0)), 1 << 20);
         let log = log.map_err(failed)?;
         let clock = Arc::new(ClusterClock::new(0));
-        let counters =
-            Arc::new(SnapshotCounters { sent: AtomicU64::new(0), installed: AtomicU64::new(0) });
+        let counters = Arc::new(SnapshotCounters::default());
         let machine = StateMachine::new(state.map_err(failed)?, store.clone(), clock, counters);
         let machine = machine.map_err(failed)?;
         let of_log = Builder { checkpointer: bound.checkpointer(), store: bound_store };

@@ -7,7 +7,7 @@
 use super::seal::{Totals, count_bytes, seal, unseal, verify};
 use crate::machine::rows::{Reader, put_varint};
 use crate::machine::{Machine, Registers, corrupt, nodes::Joiners, once};
-use crate::storage::{Result, RowChange, Space, StateView};
+use crate::storage::{Result, RowChange, Space, StateStore, StateView};
 use crate::types::LogIndex;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::ops::Bound;
@@ -117,6 +117,37 @@ impl Summary {
     }
 }
 
+impl Summary {
+    /// Reads the `meta` rows and holds every other row against them.
+    pub(crate) fn verified(view: &dyn StateView) -> Result<Option<Self>> {
+        let Some(mut summary) = Self::read(view)? else { return Ok(None) };
+        summary.count(view)?;
+        verify(view, summary.totals)?;
+        Ok(Some(summary))
+    }
+
+    /// Changes what a checkpoint holds besides its rows, which stay as they are.
+    pub(crate) fn rewrite<T>(
+        store: &dyn StateStore,
+        change: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let view = store.view()?;
+        let mut summary =
+            Self::read(&*view)?.ok_or_else(|| corrupt("meta", "nothing was ever applied"))?;
+        summary.count(&*view)?;
+        let result = change(&mut summary)?;
+        store.commit(&summary.rows())?;
+        Ok(result)
+    }
+
+    fn count(&mut self, view: &dyn StateView) -> Result<()> {
+        if std::mem::take(&mut self.uncounted) {
+            self.totals.bytes = count_bytes(view)?;
+        }
+        Ok(())
+    }
+}
+
 fn check_empty(view: &dyn StateView) -> Result<()> {
     for space in Space::ALL {
         if view.scan(space, Bound::Unbounded, Bound::Unbounded, false)?.next().is_some() {
@@ -142,11 +173,9 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Reads the state from a view, and checks every row when `scrub` says so.
     pub(crate) fn read(view: Arc<dyn StateView>, scrub: bool) -> Result<Self> {
-        let Summary { position, registers, joiners, mut totals, uncounted } =
-            Summary::read(&*view)?.unwrap_or_default();
-        if uncounted {
-            totals.bytes = count_bytes(&*view)?;
-        }
+        let mut summary = Summary::read(&*view)?.unwrap_or_default();
+        summary.count(&*view)?;
+        let Summary { position, registers, joiners, totals, .. } = summary;
         if scrub {
             verify(&*view, totals)?;
         }

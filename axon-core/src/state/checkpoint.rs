@@ -9,7 +9,9 @@
 //!   started again;
 //! * at most one is under way, and reads see the frozen overlay until its rows are in the base;
 //! * the first one that fails is the last: the fault is latched, and the replica halts. What was
-//!   not written is still in the log.
+//!   not written is still in the log;
+//! * so none is begun that the disk may be too full for: it is put off until there is room, and can
+//!   be called off meanwhile.
 //!
 //! It begins when the overlay is large, when its oldest change is old, or when it is asked for.
 
@@ -24,6 +26,14 @@ use bytes::BytesMut;
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How often a checkpoint that was put off looks whether there is room.
+const ROOM_INTERVAL: Duration = Duration::from_millis(250);
+/// What an engine may write for each row beside its bytes: the page it is on, and one above it.
+const ROW_BYTES: u64 = 2 * 4096;
+/// What it may write in any case.
+const COMMIT_BYTES: u64 = 4 << 20;
 
 /// An overlay to be written, with what belongs to its moment.
 pub(crate) struct Frozen {
@@ -76,6 +86,41 @@ impl Checkpointer {
             }
         }
     }
+
+    /// Reports whether the disk has room for a checkpoint now.
+    pub fn has_room(&self) -> bool {
+        let overlay = {
+            let core = self.inner.core();
+            core.frozen.as_ref().unwrap_or(&core.active).clone()
+        };
+        self.inner.has_room_for(&overlay)
+    }
+
+    /// Reports whether a checkpoint waits for room on the disk.
+    pub fn is_put_off(&self) -> bool {
+        self.inner.put_off.load(Ordering::Relaxed)
+    }
+
+    /// Lets no checkpoint begin any more, and calls off one that waits: the replica stops.
+    pub fn call_off(&self) {
+        let mut core = self.inner.core();
+        core.installing = true;
+        if core.underway.is_some_and(|underway| !underway.commits) {
+            core.underway = None;
+        }
+        drop(core);
+        self.inner.tick();
+    }
+}
+
+impl Inner {
+    /// Whether what is free suffices for a commit of the rows of `overlay`, however they lie: each
+    /// may dirty a page of its own, but all of them no more than there are.
+    fn has_room_for(&self, overlay: &Overlay) -> bool {
+        let Some(free) = self.store.free_bytes() else { return true };
+        let pages = (overlay.rows() as u64 * ROW_BYTES).min(self.store.disk_bytes());
+        free >= 2 * overlay.bytes() as u64 + pages + COMMIT_BYTES
+    }
 }
 
 /// Begins a checkpoint, unless one is under way, there is nothing to write, or must not be.
@@ -113,11 +158,31 @@ async fn wait_for_log(job: Job) {
         });
         return;
     }
+    if !wait_for_room(&job).await {
+        return;
+    }
     let queue = job.inner.queue.clone();
     if queue.push(job).is_err() {
         // The worker ends only with the last holder of its queue, and this is one.
         tracing::error!("the checkpoint worker has ended");
     }
+}
+
+/// Waits until the disk has room; `false` when the checkpoint was called off meanwhile.
+async fn wait_for_room(job: &Job) -> bool {
+    let Job { inner, frozen, number } = job;
+    while !inner.has_room_for(&frozen.overlay) {
+        let wanted = inner.core().underway.is_some_and(|underway| underway.number == *number);
+        if inner.put_off.swap(wanted, Ordering::Relaxed) != wanted && wanted {
+            tracing::warn!("the disk has no room for a checkpoint: it is put off");
+        }
+        if !wanted {
+            return false;
+        }
+        tokio::time::sleep(ROOM_INTERVAL).await;
+    }
+    inner.put_off.store(false, Ordering::Relaxed);
+    true
 }
 
 impl Job {

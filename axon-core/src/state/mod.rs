@@ -22,6 +22,7 @@ pub mod transfer;
 mod view;
 
 pub use base::Position;
+pub(crate) use base::Summary;
 pub use checkpoint::Checkpointer;
 pub use seal::{Totals, scrub};
 pub use view::{StateReader, View};
@@ -39,7 +40,7 @@ use merge::Layers;
 use overlay::Overlay;
 use seal::RowHasher;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -253,6 +254,8 @@ pub(crate) struct Inner {
     applied_entries: AtomicU64,
     checkpoints: AtomicU64,
     checkpoint_micros: AtomicU64,
+    /// A checkpoint waits for room on the disk.
+    put_off: AtomicBool,
 }
 
 impl Inner {
@@ -326,6 +329,7 @@ impl State {
             applied_entries: AtomicU64::new(0),
             checkpoints: AtomicU64::new(0),
             checkpoint_micros: AtomicU64::new(0),
+            put_off: AtomicBool::new(false),
             core: Mutex::new(core),
         });
         let keep_time = checkpoint::keep_time(Arc::downgrade(&inner), dirty);

@@ -55,6 +55,7 @@ pub(crate) enum Lookup {
 pub(crate) struct Overlay {
     spaces: [Versions; SPACES.len()],
     bytes: AtomicUsize,
+    rows: AtomicUsize,
 }
 
 impl Overlay {
@@ -67,6 +68,7 @@ impl Overlay {
         let Some(versions) = self.versions(space) else { return };
         let row_bytes = row.as_ref().map_or(0, Bytes::len);
         self.bytes.fetch_add(VERSION_OVERHEAD + key.len() + row_bytes, Ordering::Relaxed);
+        self.rows.fetch_add(1, Ordering::Relaxed);
         versions.insert(Versioned::new(key, sequence), row);
     }
 
@@ -115,6 +117,11 @@ impl Overlay {
     /// The memory it takes, roughly.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The rows that were put into it, those that are superseded by now among them.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows.load(Ordering::Relaxed)
     }
 }
 

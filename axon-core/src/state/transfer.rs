@@ -20,7 +20,7 @@ use super::base::{Position, Summary};
 use super::seal::{RowHasher, Totals, unseal};
 use crate::error::StorageError;
 use crate::storage::{Replacement, Result, Space, StateStore, StateView};
-use crate::types::{ClusterId, LogIndex};
+use crate::types::{ClusterId, LogIndex, Revision};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -31,6 +31,9 @@ pub const SNAPSHOT_FORMAT: u16 = 1;
 pub const CHUNK_BYTES: usize = 1 << 20;
 /// The largest content of a chunk: what fits below, and one row of the largest command.
 pub const CHUNK_BYTES_MAX: usize = CHUNK_BYTES + (18 << 20);
+
+/// No chunk is longer: its frame, and what a block that cannot be compressed grows by.
+pub const CHUNK_FRAME_BYTES_MAX: usize = FRAME_BYTES + CHUNK_BYTES_MAX + CHUNK_BYTES_MAX / 100 + 64;
 
 const MAGIC: &[u8; 4] = b"AXON";
 const HEADER: u8 = 0;
@@ -70,6 +73,16 @@ impl SnapshotSource {
     /// Where the snapshot stands.
     pub fn position(&self) -> &Position {
         &self.summary.position
+    }
+
+    /// The revision that it shows.
+    pub fn revision(&self) -> Revision {
+        self.summary.registers.revision
+    }
+
+    /// Of which cluster it is, if that is known.
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.summary.registers.cluster_id
     }
 
     /// Makes the next chunk; `None` after the last.

@@ -252,6 +252,11 @@ impl StateReader {
         self.inner.core().machine.joiners.holds(id, nonce)
     }
 
+    /// Whether the nonce that `id` was given for is still remembered.
+    pub fn is_joining(&self, id: NodeId) -> bool {
+        self.inner.core().machine.joiners.remembers(id)
+    }
+
     /// The cluster; `None` before its first command is applied.
     pub fn cluster_id(&self) -> Option<ClusterId> {
         self.inner.moment().cluster_id

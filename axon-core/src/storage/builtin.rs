@@ -21,6 +21,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The directory of the write-ahead log, in a data directory.
 const LOG_NAME: &str = "log";
 
+/// What [`DiskEngine`] keeps in a data directory.
+pub(crate) const FILES: [&str; 3] = [LOG_NAME, STATE_NAME, NEW_STATE_NAME];
+
 /// The default: Axon's write-ahead log, and the state in redb.
 pub struct DiskEngine {
     disk: Arc<dyn Disk>,
@@ -91,6 +94,10 @@ impl StorageEngine for DiskEngine {
         let state = RedbState::open(self.disk.clone(), directory, self.state_cache_bytes)?;
         Ok(Storage { log: Arc::new(log), state: Arc::new(state) })
     }
+
+    fn disk(&self) -> Option<Arc<dyn Disk>> {
+        Some(self.disk.clone())
+    }
 }
 
 /// Keeps log and state in memory: for tests, and for replicas whose data may die with their process.
@@ -132,5 +139,9 @@ impl StorageEngine for MemoryEngine {
         }
         made.remove(directory);
         Ok(Storage { log: Arc::new(MemLog::new()), state: Arc::new(MemState::new()) })
+    }
+
+    fn disk(&self) -> Option<Arc<dyn Disk>> {
+        None
     }
 }

@@ -9,6 +9,18 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// How a file is filled where the operating system cannot set its blocks aside.
+const FILL_BYTES: usize = 1 << 20;
+
+/// What there is of a disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// What this process may still take.
+    pub free: u64,
+    /// All of it.
+    pub total: u64,
+}
+
 /// A file system.
 pub trait Disk: Send + Sync + 'static {
     /// Opens a file for reading and writing; creates it, empty, when `create` and it is missing.
@@ -31,6 +43,9 @@ pub trait Disk: Send + Sync + 'static {
 
     /// Makes the names in `directory` durable.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+
+    /// Says how much room there is where `directory` lies.
+    fn space(&self, directory: &Path) -> io::Result<DiskSpace>;
 }
 
 /// An open file.
@@ -54,6 +69,33 @@ pub trait DiskFile: Send + Sync + 'static {
 
     /// Makes the contents and the length durable (`fdatasync`).
     fn sync(&self) -> io::Result<()>;
+
+    /// Makes it `len` bytes long, and takes the room for them on the disk.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+}
+
+/// Writes `len` zeros: takes the room for them on any disk. What [`DiskFile::allocate`] does where
+/// there is no better way.
+pub fn write_zeros(file: &dyn DiskFile, len: u64) -> io::Result<()> {
+    let zeros = vec![0; FILL_BYTES];
+    let mut at = 0;
+    while at < len {
+        let bytes = zeros.len().min(usize::try_from(len - at).unwrap_or(usize::MAX));
+        file.write_at(&zeros[..bytes], at)?;
+        at += bytes as u64;
+    }
+    file.sync()
+}
+
+/// Reports whether `error` says that the disk, or this user's share of it, is full.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    is_full_kind(error.kind())
+}
+
+/// The same of an error's kind.
+pub(crate) fn is_full_kind(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The operating system's file system.
@@ -104,6 +146,12 @@ impl Disk for RealDisk {
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         File::open(directory)?.sync_all()
     }
+
+    fn space(&self, directory: &Path) -> io::Result<DiskSpace> {
+        let found = rustix::fs::statvfs(directory)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(DiskSpace { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
+    }
 }
 
 impl DiskFile for File {
@@ -125,5 +173,13 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(self, rustix::fs::FallocateFlags::empty(), 0, len) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => write_zeros(self, len),
+            Err(error) => Err(error.into()),
+        }
     }
 }

@@ -14,8 +14,11 @@ pub mod builtin;
 pub mod disk;
 pub mod memory;
 pub mod redb;
+pub mod scratch;
+pub(crate) mod space;
 pub mod wal;
 
+use self::disk::{Disk, RealDisk};
 use crate::error::StorageError;
 use crate::types::LogIndex;
 use bytes::Bytes;
@@ -32,7 +35,7 @@ pub type Result<T> = std::result::Result<T, StorageError>;
 /// identity proves that its log and its state were once there. Contract:
 ///
 /// * An engine's files lie in the data directory under names of its own choice. `lock`, `joining`,
-///   `making` and `identity`, also with `.new` behind them, are core's.
+///   `making`, `identity` and `reserve`, also with `.new` behind them, are core's.
 /// * A log keeps the id that it was created with, and is opened under no other: a log that was put
 ///   in the place of another is refused.
 /// * Opening makes nothing. What is missing was lost, and votes and acknowledged writes with it: it
@@ -56,6 +59,13 @@ pub trait StorageEngine: Send + Sync + 'static {
     /// `Mismatch` when there is no log, or another's; and whatever else makes the two unusable.
     /// Nothing that would be missed is changed then.
     fn open(&self, directory: &Path, log_id: u128) -> Result<Storage>;
+
+    /// The disk that the data directory lies on, whose space core watches: below a watermark the
+    /// replica takes no more writes, so that the engine need not meet a full disk. `None`, for what
+    /// takes no space there: it is not watched.
+    fn disk(&self) -> Option<Arc<dyn Disk>> {
+        Some(Arc::new(RealDisk))
+    }
 }
 
 /// An opened engine: the two halves of one replica's data directory.
@@ -111,7 +121,8 @@ pub struct LogMetrics {
     pub syncs: u64,
     /// Time spent in syncs, in microseconds.
     pub sync_micros: u64,
-    /// The 99th percentile of the latest 512 syncs, in microseconds.
+    /// The 99th percentile of the syncs of the latest 5 s, of 512 at most, in microseconds; 0 when
+    /// there were none.
     pub sync_p99_micros: u64,
     /// Bytes that the log takes on disk.
     pub disk_bytes: u64,
@@ -217,6 +228,12 @@ pub trait StateStore: Send + Sync + 'static {
 
     /// Returns the bytes it takes on disk.
     fn disk_bytes(&self) -> u64;
+
+    /// Returns the bytes that are free where it lies: a commit that may not fit is put off until
+    /// there is room. `None`: it is never put off.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A state store as of one commit.

@@ -10,9 +10,10 @@
 //!
 //! redb does not verify its pages when it reads them: what it returns must be checked above, and is.
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{self, Disk, DiskFile};
 use super::{Replacement, Result, RowChange, Rows, Space, StateStore, StateView, is_inverted};
 use crate::error::StorageError;
+use crate::runtime;
 use bytes::Bytes;
 use redb::{
     Database, ReadOnlyTable, ReadableDatabase, StorageBackend, TableDefinition, WriteTransaction,
@@ -24,6 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "state.redb";
@@ -33,6 +35,12 @@ pub(super) const NEW_FILE_NAME: &str = "state.redb.new";
 const FORMAT: u32 = 1;
 const ABOUT: TableDefinition<'static, &str, u32> = TableDefinition::new("axon");
 const FORMAT_KEY: &str = "format";
+
+/// How often, and after what pause each, a write is made again that found the disk full. Most never
+/// come: a commit that may not fit is not begun. When something else fills the disk in its middle,
+/// the reserve is given up meanwhile; readers may have to wait as long.
+const FULL_RETRIES: u32 = 30;
+const FULL_PAUSE: Duration = Duration::from_millis(100);
 
 /// Rows gathered before a replacement hands them to the engine.
 const LOAD_BYTES: usize = 1 << 20;
@@ -130,8 +138,18 @@ impl StorageBackend for Backend {
         self.0.sync()
     }
 
+    /// The engine is of no use any more after an error in a commit. A write that found no room has
+    /// lost nothing, unlike a sync that failed, and can be made again.
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_at(data, offset)
+        let mut written = self.0.write_at(data, offset);
+        for _ in 0..FULL_RETRIES {
+            let full = written.as_ref().is_err_and(disk::is_full);
+            if !full || !runtime::rest(FULL_PAUSE) {
+                break;
+            }
+            written = self.0.write_at(data, offset);
+        }
+        written
     }
 }
 
@@ -301,6 +319,11 @@ impl StateStore for RedbState {
 
     fn disk_bytes(&self) -> u64 {
         self.engine().file.len().unwrap_or_default()
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        let Shared { disk, directory, .. } = &*self.0;
+        disk.space(directory).ok().map(|space| space.free)
     }
 }
 

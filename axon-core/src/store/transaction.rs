@@ -456,7 +456,7 @@ mod tests {
         let engine = store.inner.engine().unwrap();
         let old = Member { name: "old".into(), vocabulary: 1, ..Member::default() };
         let join = ChangeMembers::AddNodes(BTreeMap::from([(9, old)]));
-        change_membership(&engine, join, true).await.unwrap();
+        change_membership(&engine, join).await.unwrap();
 
         let needed = Error::UpgradeNeeded { member: "old".into() };
         let swap = store.put_if("k", Expect::Absent, "v").await;
@@ -467,7 +467,7 @@ mod tests {
         assert_eq!(store.put("k", "v").await.unwrap().revision, Revision(1), "that is known");
 
         let leave = ChangeMembers::RemoveNodes(BTreeSet::from([9]));
-        change_membership(&engine, leave, true).await.unwrap();
+        change_membership(&engine, leave).await.unwrap();
         let left = async {
             while engine.members().len() > 1 {
                 tokio::task::yield_now().await;

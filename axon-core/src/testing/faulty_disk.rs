@@ -9,10 +9,14 @@
 //! * a sync that fails loses what it should have made durable, for good, and a later one does not
 //!   bring it back: that is what real kernels do, and why a sync is never retried.
 //!
+//! It has as much space as is wanted until [`leave_free`](FaultyDisk::leave_free) says otherwise; then
+//! a write that goes beyond what a file has taken, or an allocation, may find it full. A hole that a
+//! length leaves takes none.
+//!
 //! A clone is the same disk. Files may stay open across renames and removals.
 
 use super::dice::Dice;
-use crate::storage::disk::{Disk, DiskFile};
+use crate::storage::disk::{Disk, DiskFile, DiskSpace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
@@ -20,6 +24,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const SECTOR: usize = 512;
+/// What there is of a disk of which nobody said how large it is.
+const BOUNDLESS: u64 = 1 << 50;
 
 /// What a refused call is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +65,8 @@ struct State {
     power_ends_at: Option<u64>,
     failing_write: Option<(u64, Fault)>,
     failing_sync: Option<(u64, Fault)>,
+    /// How large it is, and how much of it belongs to somebody else, once that was said.
+    limits: Option<(u64, u64)>,
 }
 
 #[derive(Clone)]
@@ -97,6 +105,10 @@ struct Contents {
     durable: Vec<u8>,
     /// What was done to `durable` to come to `now`.
     unsynced: Vec<Change>,
+    /// Bytes of the disk that it takes: up to the end of what was written or allocated.
+    taken: u64,
+    /// Bytes that were set aside and never written.
+    allocated: u64,
 }
 
 #[derive(Clone)]
@@ -114,8 +126,12 @@ impl Contents {
                     self.now.resize(end, 0);
                 }
                 self.now[begin..end].copy_from_slice(bytes);
+                self.taken = self.taken.max(end as u64);
             }
-            Change::Length(len) => self.now.resize(*len as usize, 0),
+            Change::Length(len) => {
+                self.now.resize(*len as usize, 0);
+                self.taken = self.taken.min(*len);
+            }
         }
         self.unsynced.push(change);
     }
@@ -280,6 +296,13 @@ impl FaultyDisk {
         state.failing_sync = Some((state.syncs + nth, fault));
     }
 
+    /// Makes it a disk of `total` bytes of which others take as much as leaves `free` of them now.
+    pub fn leave_free(&self, free: u64, total: u64) {
+        let mut state = self.state();
+        let others = total.saturating_sub(state.taken() + free);
+        state.limits = Some((total, others));
+    }
+
     /// Lists the files, sorted.
     #[must_use]
     pub fn paths(&self) -> Vec<PathBuf> {
@@ -326,7 +349,13 @@ impl FaultyDisk {
 impl State {
     fn add(&mut self, path: PathBuf, bytes: Vec<u8>) {
         let file = self.files.len();
-        self.files.push(Contents { now: bytes.clone(), durable: bytes, unsynced: vec![] });
+        let taken = bytes.len() as u64;
+        self.files.push(Contents {
+            now: bytes.clone(),
+            durable: bytes,
+            taken,
+            ..Contents::default()
+        });
         self.names.insert(path.clone(), file);
         self.durable_names.insert(path, file);
     }
@@ -343,6 +372,23 @@ impl State {
             Some(end) if self.operations >= end => Err(Fault::Io.error()),
             _ => Ok(()),
         }
+    }
+
+    /// What the files take that have a name.
+    fn taken(&self) -> u64 {
+        self.names.values().map(|file| self.files[*file].taken).sum()
+    }
+
+    fn space(&self) -> DiskSpace {
+        let (total, others) = self.limits.unwrap_or((BOUNDLESS, 0));
+        DiskSpace { free: total.saturating_sub(self.taken() + others), total }
+    }
+
+    /// Refuses what would let a file take more than there is, up to `end`.
+    fn need_room(&self, file: usize, end: u64) -> io::Result<()> {
+        let more = end.saturating_sub(self.files[file].taken);
+        let fits = self.limits.is_none() || more <= self.space().free;
+        fits.then_some(()).ok_or_else(|| Fault::NoSpace.error())
     }
 
     fn change_names(&mut self, renaming: Renaming) {
@@ -432,6 +478,10 @@ impl Disk for FaultyDisk {
         }
         Ok(())
     }
+
+    fn space(&self, _: &Path) -> io::Result<DiskSpace> {
+        Ok(self.state().space())
+    }
 }
 
 struct FaultyFile {
@@ -443,7 +493,8 @@ impl DiskFile for FaultyFile {
     fn len(&self) -> io::Result<u64> {
         let state = self.disk.state();
         state.powered()?;
-        Ok(state.files[self.file].now.len() as u64)
+        let file = &state.files[self.file];
+        Ok(file.allocated.max(file.now.len() as u64))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -469,6 +520,7 @@ impl DiskFile for FaultyFile {
         match state.failing_write {
             Some((nth, fault)) if nth == state.writes => Err(fault.error()),
             _ => {
+                state.need_room(self.file, offset + bytes.len() as u64)?;
                 state.files[self.file].apply(Change::Write(offset, bytes.to_vec()));
                 Ok(())
             }
@@ -489,5 +541,15 @@ impl DiskFile for FaultyFile {
                 Ok(())
             }
         }
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        state.operate()?;
+        state.need_room(self.file, len)?;
+        // Its length is all that anybody looks at: zeros by the megabyte would only take memory.
+        state.files[self.file].taken = len;
+        state.files[self.file].allocated = len;
+        Ok(())
     }
 }

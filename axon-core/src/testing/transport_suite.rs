@@ -9,7 +9,10 @@
 
 use crate::error::TransportError;
 use crate::runtime;
-use crate::transport::{Channel, FRAME_BYTES_MAX, FrameSink, FrameStream, Lane, Transport};
+use crate::transport::{
+    Channel, FRAME_BYTES_MAX, FrameSink, FrameStream, GREETING_BYTES_MAX, GREETING_FRAMES, Lane,
+    Transport,
+};
 use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use std::sync::Arc;
@@ -84,8 +87,19 @@ struct Pair {
 async fn open(make: &impl AsyncFn() -> Arc<dyn Transport>) -> Pair {
     let transports = [make().await, make().await];
     let [a, b] = &transports;
-    let (dialed, accepted) = join(&**a, &**b).await;
+    let (mut dialed, mut accepted) = join(&**a, &**b).await;
+    // Past the frames whose length is bounded by more than the contract of a frame.
+    for _ in 0..GREETING_FRAMES {
+        exchange(&mut dialed, &mut accepted, GREETING_BYTES_MAX).await;
+        exchange(&mut accepted, &mut dialed, GREETING_BYTES_MAX).await;
+    }
     Pair { dialed, accepted, _transports: transports }
+}
+
+async fn exchange(from: &mut Channel, to: &mut Channel, length: usize) {
+    let frame = pattern(length, length);
+    from.sink.send(frame.clone()).await.expect("an open channel takes frames");
+    assert!(to.stream.next().await == Some(Ok(frame)), "a greeting did not arrive as it was");
 }
 
 async fn join(from: &dyn Transport, to: &dyn Transport) -> (Channel, Channel) {

@@ -9,7 +9,10 @@
 //! * Dropping a channel closes it; the peer's stream ends, after what was flushed before, unless the
 //!   network breaks first. What was fed and not flushed is lost.
 //! * A frame over [`FRAME_BYTES_MAX`] is refused by the sink, and by the stream before it takes memory.
+//! * The first [`GREETING_FRAMES`] frames of a stream have at most [`GREETING_BYTES_MAX`] bytes, and may
+//!   come from a stranger: a transport that strangers can reach refuses longer ones before they take memory.
 
+pub mod lobby;
 pub mod memory;
 pub mod rpc;
 pub mod tcp;
@@ -22,6 +25,13 @@ use std::pin::Pin;
 
 /// The longest frame, in bytes: a command at its hard cap, with room for its envelope.
 pub const FRAME_BYTES_MAX: usize = crate::types::Limits::COMMAND_BYTES_MAX + (1 << 20);
+
+/// Frames in each direction that are a greeting (see [`rpc`]): who sends them is not known yet.
+pub const GREETING_FRAMES: usize = 2;
+
+/// The longest frame of a greeting, in bytes. Names and reasons are short; nothing else in it has a
+/// length.
+pub const GREETING_BYTES_MAX: usize = 4 << 10;
 
 /// Refuses a frame that is over the limit; for sinks.
 fn check_length(frame: &Bytes) -> Result<(), TransportError> {

@@ -2,17 +2,20 @@
 //!
 //! Written once, so that a transport only has to move frames:
 //!
-//! * [`dial`] and [`welcome`] exchange a [`Hello`] before anything else. Strangers, members of other
-//!   clusters, removed replicas and newer protocols go no further, and are told why.
+//! * [`dial`] and [`welcome`] prove the cluster's [`Secret`](crate::secret::Secret) to each other and
+//!   exchange a [`Hello`] before anything else. Strangers, members of other clusters, removed replicas
+//!   and other protocols go no further, and are told why.
 //! * [`Client`] sends requests to one address over one lane: one connection, opened on demand, many
 //!   requests in flight. Its errors tell "surely not sent" from "perhaps sent".
 //! * [`serve`] answers them: concurrently, in any order, never more at once than it was told.
 //!
-//! On the wire the first frame of each direction is the protocol's number in 2 bytes, little-endian, which no
-//! version will ever move, and an encoded greeting. Every later frame is a number in 8 bytes,
-//! little-endian, and a body: a request's, and the answer's to the request of that number.
+//! On the wire the first two frames of each direction are the greeting: the protocol's number in 2 bytes,
+//! little-endian, which no version will ever move, and what `hello.rs` says. Every later frame is a
+//! number in 8 bytes, little-endian, and a body: a request's, and the answer's to the request of that
+//! number.
 //!
-//! It does not retry, know what a body means, or prove that a peer is who it says.
+//! It does not retry, know what a body means, encrypt, or tell members apart that share the secret: an
+//! id is what a peer says of itself.
 
 mod client;
 mod hello;

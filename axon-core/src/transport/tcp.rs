@@ -4,8 +4,9 @@
 //! say "Axon", one for the version of the framing), then frames, each behind its length in 4 bytes,
 //! little-endian. Relies on TCP for order and wholeness. Invariants:
 //!
-//! * a length is checked against [`FRAME_BYTES_MAX`] before it takes any memory, and memory grows with
-//!   the bytes that have arrived, never with the bytes that were announced;
+//! * a length is checked against the limit before it takes any memory, that of a greeting until the
+//!   greeting is over, and memory grows with the bytes that have arrived, never with the bytes that
+//!   were announced: a stranger takes no more than a few KiB;
 //! * a stranger (a browser, a port scanner, a silent connection) is dropped after a deadline, in a
 //!   task of its own, and never holds up `accept`; when too many have not yet spoken, the one
 //!   that has been silent for longest goes;
@@ -16,7 +17,8 @@
 //! It does not know who the peer is ([`rpc`](super::rpc) does), reconnect, encrypt, or notice that a
 //! peer has fallen silent: deadlines are the business of the layers above.
 
-use super::{Channel, FRAME_BYTES_MAX, Lane, Transport};
+use super::lobby::Lobby;
+use super::{Channel, FRAME_BYTES_MAX, GREETING_BYTES_MAX, GREETING_FRAMES, Lane, Transport};
 use crate::error::TransportError;
 use crate::runtime;
 use async_trait::async_trait;
@@ -157,18 +159,10 @@ fn check_preamble(theirs: [u8; PREAMBLE.len()]) -> Result<(), String> {
 }
 
 async fn accept_all(listener: TcpListener, accepted: mpsc::Sender<Channel>) {
-    let mut half_open: VecDeque<AbortOnDrop> = VecDeque::new();
+    let mut half_open = Lobby::new(HALF_OPEN_MAX);
     loop {
         match listener.accept().await {
-            Ok((socket, peer)) => {
-                half_open.retain(|task| !task.0.is_finished());
-                if half_open.len() >= HALF_OPEN_MAX {
-                    // Peers speak at once: the oldest is the least likely to be one.
-                    half_open.pop_front();
-                }
-                let greeting = runtime::spawn(greet(socket, peer, accepted.clone()));
-                half_open.push_back(AbortOnDrop(greeting));
-            }
+            Ok((socket, peer)) => half_open.admit(greet(socket, peer, accepted.clone())),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a peer; trying again");
                 tokio::time::sleep(ACCEPT_RETRY).await;
@@ -211,22 +205,23 @@ fn channel(socket: TcpStream) -> Channel {
         }),
         stream: Box::pin(FrameReader {
             half: read,
-            buffer: BytesMut::with_capacity(BLOCK_BYTES),
+            buffer: BytesMut::with_capacity(GREETING_BYTES_MAX),
+            greetings: GREETING_FRAMES,
             ended: false,
         }),
     }
 }
 
-/// Takes the first frame off `buffer`; `None` when more has to be read.
-fn take_frame(buffer: &mut BytesMut) -> Result<Option<Bytes>, TransportError> {
+/// Takes the first frame, of at most `limit` bytes, off `buffer`; `None` when more has to be read.
+fn take_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, TransportError> {
     let Some(prefix) = buffer.first_chunk::<PREFIX_BYTES>() else {
         // The rest of a block serves before a new one is taken.
         buffer.reserve(BLOCK_BYTES / 8);
         return Ok(None);
     };
     let length = u32::from_le_bytes(*prefix) as usize;
-    if length > FRAME_BYTES_MAX {
-        return Err(TransportError::FrameTooLarge { limit: FRAME_BYTES_MAX, got: length });
+    if length > limit {
+        return Err(TransportError::FrameTooLarge { limit, got: length });
     }
     let missing = (PREFIX_BYTES + length).saturating_sub(buffer.len());
     if missing > 0 {
@@ -248,6 +243,8 @@ fn take_frame(buffer: &mut BytesMut) -> Result<Option<Bytes>, TransportError> {
 struct FrameReader {
     half: OwnedReadHalf,
     buffer: BytesMut,
+    /// Frames of the greeting that are still to come.
+    greetings: usize,
     ended: bool,
 }
 
@@ -256,8 +253,10 @@ impl FrameReader {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<Bytes>, TransportError>> {
+        let limit = if self.greetings > 0 { GREETING_BYTES_MAX } else { FRAME_BYTES_MAX };
         loop {
-            if let Some(frame) = take_frame(&mut self.buffer)? {
+            if let Some(frame) = take_frame(&mut self.buffer, limit)? {
+                self.greetings = self.greetings.saturating_sub(1);
                 return Poll::Ready(Ok(Some(frame)));
             }
             let read = pin!(self.half.read_buf(&mut self.buffer)).poll(context);
@@ -398,9 +397,20 @@ mod tests {
         for length in [u32::MAX, FRAME_BYTES_MAX as u32 + 1, FRAME_BYTES_MAX as u32] {
             let mut buffer = BytesMut::with_capacity(BLOCK_BYTES);
             buffer.put_u32_le(length);
-            let taken = take_frame(&mut buffer);
+            let taken = take_frame(&mut buffer, FRAME_BYTES_MAX);
             assert_eq!(taken.is_err(), length as usize > FRAME_BYTES_MAX, "{length}: {taken:?}");
             assert!(buffer.capacity() <= 4 * BLOCK_BYTES, "{length}: {}", buffer.capacity());
+        }
+    }
+
+    #[test]
+    fn an_announced_greeting_takes_no_more_than_a_greeting() {
+        for length in [GREETING_BYTES_MAX, GREETING_BYTES_MAX + 1, FRAME_BYTES_MAX] {
+            let mut buffer = BytesMut::with_capacity(GREETING_BYTES_MAX);
+            buffer.put_u32_le(length as u32);
+            let taken = take_frame(&mut buffer, GREETING_BYTES_MAX);
+            assert_eq!(taken.is_err(), length > GREETING_BYTES_MAX, "{length}: {taken:?}");
+            assert!(buffer.capacity() <= 4 * GREETING_BYTES_MAX, "{}", buffer.capacity());
         }
     }
 
@@ -409,7 +419,7 @@ mod tests {
         let mut buffer = BytesMut::new();
         buffer.put_u32_le(1 << 20);
         buffer.put_bytes(7, (1 << 20) + 3);
-        assert_eq!(take_frame(&mut buffer).unwrap().unwrap().len(), 1 << 20);
+        assert_eq!(take_frame(&mut buffer, FRAME_BYTES_MAX).unwrap().unwrap().len(), 1 << 20);
         assert_eq!(&buffer[..], &[7, 7, 7]);
         assert!(buffer.capacity() <= BLOCK_BYTES);
     }
@@ -429,7 +439,7 @@ mod tests {
             let mut taken = Vec::new();
             for piece in wire.chunks(cut) {
                 buffer.extend_from_slice(piece);
-                while let Some(frame) = take_frame(&mut buffer).unwrap() {
+                while let Some(frame) = take_frame(&mut buffer, FRAME_BYTES_MAX).unwrap() {
                     taken.push(frame.to_vec());
                 }
             }
@@ -439,7 +449,7 @@ mod tests {
         #[test]
         fn any_bytes_give_frames_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut buffer = BytesMut::from(&bytes[..]);
-            while let Ok(Some(frame)) = take_frame(&mut buffer) {
+            while let Ok(Some(frame)) = take_frame(&mut buffer, FRAME_BYTES_MAX) {
                 prop_assert!(frame.len() < bytes.len());
             }
         }

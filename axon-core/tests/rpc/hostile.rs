@@ -3,30 +3,55 @@
 use super::*;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
-/// A server over TCP that outlives whatever is thrown at it.
-async fn survives(attack: Vec<u8>) {
+/// A server over TCP that outlives whatever is thrown at it, by a stranger or by one who has introduced
+/// himself before.
+async fn survives(introduced: bool, attack: Vec<u8>) {
     let (a, b) = (tcp().await, tcp().await);
     let address = b.local_address();
-    let _server = Server::start(b, 16);
-    let mut raw = TcpStream::connect(&address).await.unwrap();
+    let server = Server::start(b, 16);
+    let mut raw = if introduced { introduce(&*a, &address).await } else { connect(&address).await };
     // It may be cut off in the middle.
     let _ = raw.write_all(&attack).await;
     let _ = raw.shutdown().await;
     let mut heard = Vec::new();
     let _ = timeout(DEADLINE, raw.read_to_end(&mut heard)).await.expect("it is closed");
+    assert_eq!(server.welcomed.load(Ordering::SeqCst), usize::from(introduced));
     let client = client_with(&a, &address, hello(1), ClientOptions::default());
     assert_eq!(client.request(body("ealive"), DEADLINE).await.unwrap(), "alive");
 }
 
-fn run(attack: Vec<u8>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(survives(attack));
+async fn connect(address: &str) -> TcpStream {
+    TcpStream::connect(address).await.unwrap()
 }
 
-fn framed(frames: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = b"AXN\x01".to_vec();
+/// A connection over which a member has introduced itself, and which can say anything now.
+async fn introduce(transport: &dyn Transport, address: &str) -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let between = listener.local_addr().unwrap().to_string();
+    let mut outer = connect(address).await;
+    let (introduction, ours) = (hello(1), secret());
+    let carrying = async {
+        let (mut inner, _) = listener.accept().await.unwrap();
+        tokio::io::copy_bidirectional(&mut inner, &mut outer).await.unwrap();
+    };
+    tokio::select! {
+        dialed = rpc::dial(transport, &between, &introduction, &ours, None, DEADLINE) => {
+            dialed.unwrap();
+        }
+        () = carrying => unreachable!("both ends are open"),
+    }
+    outer
+}
+
+fn run(introduced: bool, attack: Vec<u8>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(survives(introduced, attack));
+}
+
+fn frames(frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
     for frame in frames {
         bytes.extend_from_slice(&(frame.len() as u32).to_le_bytes());
         bytes.extend_from_slice(frame);
@@ -34,10 +59,8 @@ fn framed(frames: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-fn greeting() -> Vec<u8> {
-    let mut frame = PROTOCOL.to_le_bytes().to_vec();
-    frame.extend_from_slice(&axon_core::codec::encode(&hello(1)));
-    frame
+fn framed(after: &[Vec<u8>]) -> Vec<u8> {
+    [b"AXN\x01".to_vec(), frames(after)].concat()
 }
 
 proptest! {
@@ -45,51 +68,44 @@ proptest! {
 
     #[test]
     fn random_bytes_harm_nobody(attack in prop::collection::vec(any::<u8>(), 0..2_000)) {
-        run(attack);
+        run(false, attack);
     }
 
     #[test]
     fn random_greetings_harm_nobody(
-        frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..5),
+        greetings in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..5),
         ours in any::<bool>(),
     ) {
-        let mut frames = frames;
+        let mut greetings = greetings;
         if ours {
-            // Past the check of the protocol, into the decoding.
-            frames[0].splice(0..0, [1, 0, 1]);
+            // Past the check of the protocol, into that of the proof.
+            greetings[0].splice(0..0, [2, 0]);
+            greetings[0].resize(34, 7);
         }
-        run(framed(&frames));
+        run(false, framed(&greetings));
     }
 
     #[test]
     fn random_frames_after_a_greeting_harm_nobody(
-        frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20),
+        sent in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20),
         tail in prop::collection::vec(any::<u8>(), 0..50),
     ) {
-        let mut attack = vec![greeting()];
-        // Bodies that never answer would only wait for the end of the channel.
-        attack.extend(frames);
-        let mut attack = framed(&attack);
-        attack.extend(tail);
-        run(attack);
+        run(true, [frames(&sent), tail].concat());
     }
 }
 
 #[test]
 fn announced_gigabytes_harm_nobody() {
     for announced in [u32::MAX, FRAME_BYTES_MAX as u32 + 1, FRAME_BYTES_MAX as u32] {
-        let mut attack = b"AXN\x01".to_vec();
-        attack.extend_from_slice(&announced.to_le_bytes());
-        run(attack);
-        let mut attack = framed(&[greeting()]);
-        attack.extend_from_slice(&announced.to_le_bytes());
-        run(attack);
+        let announced = announced.to_le_bytes().to_vec();
+        run(false, [b"AXN\x01".to_vec(), announced.clone()].concat());
+        run(true, announced);
     }
 }
 
 #[test]
 fn a_greeting_of_megabytes_is_refused() {
-    run(framed(&[[&[1, 0, 1][..], &vec![0; 5 << 20]].concat()]));
+    run(false, framed(&[[&[2, 0][..], &vec![0; 5 << 20]].concat()]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,7 +116,7 @@ async fn a_peer_that_answers_nonsense_breaks_only_its_own_connection() {
     let client = client_with(&a, "b", hello(1), ClientOptions::default());
     let nonsense = async {
         let channel = b.accept().await.unwrap();
-        let (_, mut channel) = rpc::welcome(channel, DEADLINE, decide).await.unwrap();
+        let (_, mut channel) = rpc::welcome(channel, &secret(), DEADLINE, decide).await.unwrap();
         channel.stream.next().await.unwrap().unwrap();
         // An answer that nobody asked for is ignored; a frame without a number is the end.
         channel.sink.feed(Bytes::from_static(b"12345678nobody")).await.unwrap();

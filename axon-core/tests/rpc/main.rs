@@ -1,11 +1,13 @@
 //! Requests and answers over TCP and memory: order, deadlines, breaks, strangers.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod greeting;
 mod hostile;
 
 use async_trait::async_trait;
 use axon_core::error::{RefusalCode, TransportError};
 use axon_core::runtime::simulation;
+use axon_core::secret::Secret;
 use axon_core::transport::memory::{Cut, Faults, MemNetwork};
 use axon_core::transport::rpc::{
     self, BODY_BYTES_MAX, Client, ClientOptions, Handler, Hello, PROTOCOL, Refusal,
@@ -26,6 +28,10 @@ use tokio::time::{Instant, timeout};
 const DEADLINE: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(200);
 const CLUSTER: ClusterId = ClusterId(7);
+
+fn secret() -> Secret {
+    Secret::new(*b"the secret of cluster 7").unwrap()
+}
 
 fn hello(node: u64) -> Hello {
     Hello::new(Some(CLUSTER), Some(NodeId(node)), format!("n{node}"), Lane::Control)
@@ -77,7 +83,9 @@ impl Server {
             while let Ok(channel) = transport.accept().await {
                 let (handler, count) = (handler_of_all.clone(), count.clone());
                 connections.spawn(async move {
-                    let Ok((peer, channel)) = rpc::welcome(channel, DEADLINE, decide).await else {
+                    let Ok((peer, channel)) =
+                        rpc::welcome(channel, &secret(), DEADLINE, decide).await
+                    else {
                         return;
                     };
                     count.fetch_add(1, Ordering::SeqCst);
@@ -111,7 +119,7 @@ fn client_with(
     hello: Hello,
     options: ClientOptions,
 ) -> Client {
-    Client::new(transport.clone(), address, Arc::new(move || hello.clone()), options)
+    Client::new(transport.clone(), address, Arc::new(move || hello.clone()), secret(), options)
 }
 
 /// A client and a server of their own.
@@ -345,7 +353,7 @@ async fn idle_connections_are_closed_at_both_ends() {
     client.request(body("e"), DEADLINE).await.unwrap();
     assert_eq!(server.welcomed.load(Ordering::SeqCst), 2);
     // A peer that went without a word does not keep the server's end for ever.
-    let (_, mut channel) = rpc::dial(&*a, "b", &hello(1), None, DEADLINE).await.unwrap();
+    let (_, mut channel) = rpc::dial(&*a, "b", &hello(1), &secret(), None, DEADLINE).await.unwrap();
     network.isolate("a", Some(Cut::Stall));
     tokio::time::sleep(Duration::from_mins(3)).await;
     network.heal();
@@ -391,7 +399,8 @@ async fn wrong_clusters_and_removed_replicas_are_refused_with_a_code() {
         (hello(66), RefusalCode::Removed),
     ];
     for (stranger, expected) in strangers {
-        let error = rpc::dial(&*a, &address, &stranger, None, DEADLINE).await.err().unwrap();
+        let error =
+            rpc::dial(&*a, &address, &stranger, &secret(), None, DEADLINE).await.err().unwrap();
         let refused = matches!(&error, TransportError::Refused { code, .. } if *code == expected);
         assert!(refused, "{error:?}");
         let client = client_with(&a, &address, stranger, ClientOptions::default());
@@ -407,15 +416,17 @@ async fn wrong_clusters_and_removed_replicas_are_refused_with_a_code() {
 async fn a_newer_dialer_is_refused_and_told_who_is_to_be_upgraded() {
     let (a, b) = (tcp().await, tcp().await);
     let address = b.local_address();
+    let ours = secret();
     let newer = Hello { protocol: PROTOCOL + 1, ..hello(1) };
     let (dialed, welcomed) =
-        tokio::join!(rpc::dial(&*a, &address, &newer, None, DEADLINE), async {
-            rpc::welcome(b.accept().await.unwrap(), DEADLINE, |_| panic!("never asked")).await
+        tokio::join!(rpc::dial(&*a, &address, &newer, &ours, None, DEADLINE), async {
+            rpc::welcome(b.accept().await.unwrap(), &ours, DEADLINE, |_| panic!("never asked"))
+                .await
         });
     for error in [dialed.err().unwrap(), welcomed.err().unwrap()] {
         let newer = RefusalCode::NewerProtocol;
         assert!(matches!(&error, TransportError::Refused { code, .. } if *code == newer));
-        assert!(error.to_string().contains("upgrade the one that speaks 1"), "{error}");
+        assert!(error.to_string().contains("upgrade the one that speaks 2"), "{error}");
     }
 }
 
@@ -423,13 +434,14 @@ async fn a_newer_dialer_is_refused_and_told_who_is_to_be_upgraded() {
 async fn a_newer_acceptor_whatever_its_answer_keeps_the_older_dialer_out() {
     let (a, b) = (tcp().await, tcp().await);
     let address = b.local_address();
-    let older = hello(1);
-    let (dialed, ()) = tokio::join!(rpc::dial(&*a, &address, &older, None, DEADLINE), async {
-        let mut channel = b.accept().await.unwrap();
-        channel.stream.next().await.unwrap().unwrap();
-        let answer = Bytes::from_static(b"\x02\0 whatever protocol 2 says");
-        channel.sink.send(answer).await.unwrap();
-    });
+    let (older, ours) = (hello(1), secret());
+    let (dialed, ()) =
+        tokio::join!(rpc::dial(&*a, &address, &older, &ours, None, DEADLINE), async {
+            let mut channel = b.accept().await.unwrap();
+            channel.stream.next().await.unwrap().unwrap();
+            let answer = Bytes::from_static(b"\x03\0 whatever protocol 3 says");
+            channel.sink.send(answer).await.unwrap();
+        });
     let error = dialed.err().unwrap();
     let older = RefusalCode::OlderProtocol;
     assert!(matches!(&error, TransportError::Refused { code, .. } if *code == older), "{error:?}");
@@ -453,10 +465,10 @@ async fn a_dialer_that_never_introduces_itself_is_given_up() {
     let (a, b) = (network.transport("a"), network.transport("b"));
     let _silent = a.connect("b", Lane::Control).await.unwrap();
     let channel = b.accept().await.unwrap();
-    let late = rpc::welcome(channel, SHORT, decide).await.err().unwrap();
+    let late = rpc::welcome(channel, &secret(), SHORT, decide).await.err().unwrap();
     assert_eq!(late, TransportError::Timeout { waited: SHORT });
     // And the other way round: nobody answers.
-    let late = rpc::dial(&a, "b", &hello(1), None, SHORT).await.err().unwrap();
+    let late = rpc::dial(&a, "b", &hello(1), &secret(), None, SHORT).await.err().unwrap();
     assert!(matches!(late, TransportError::Unreachable { .. }), "{late}");
 }
 

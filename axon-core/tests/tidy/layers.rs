@@ -25,6 +25,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("watch", "state"),
     ("cluster", "store"),
     ("store", "cluster"),
+    ("recovery", "backup"),
 ];
 
 /// A name, and the only places under `axon-core/src` where it may stand.

@@ -103,6 +103,7 @@ mod tests {
     use super::*;
     use crate::api::{BODY_BYTES_MAX, router};
     use crate::directory::DataDir;
+    use crate::guard::Access;
     use crate::supervisor::Setup;
     use crate::ui::Ui;
     use axum::body::Body;
@@ -114,7 +115,8 @@ mod tests {
     fn app() -> (tempfile::TempDir, Router) {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::open(&directory.path().join("axon-data")).unwrap();
-        let setup = Setup { data, server: "/bin/false".into(), base_port: 26_100, nodes: 2 };
+        let (server, access) = ("/bin/false".into(), Access::Loopback);
+        let setup = Setup { data, server, base_port: 26_100, nodes: 2, access };
         let app = router(Supervisor::open(setup).unwrap(), Ui::Fallback);
         (directory, app)
     }
@@ -160,6 +162,17 @@ mod tests {
         for (method, path, body, status, code) in [
             ("POST", "/api/control/stop/nobody", "", 404, "not_found"),
             ("POST", "/api/control/start/..%2fnode1", "", 400, "bad_request"),
+            ("POST", "/api/control/delete/%2e%2e", "", 400, "bad_request"),
+            ("POST", "/api/control/stop/n%C3%B6de", "", 400, "bad_request"),
+            (
+                "POST",
+                &format!("/api/control/delete/{}", "x".repeat(10_000)),
+                "",
+                400,
+                "bad_request",
+            ),
+            ("POST", "/api/control/add", r#"{"node_id":""}"#, 400, "bad_request"),
+            ("POST", "/api/control/add", r#"{"node_id":"../x"}"#, 400, "bad_request"),
             ("POST", "/api/control/delete/nobody", "", 404, "not_found"),
             ("POST", "/api/control/delete/node1", "", 409, "conflict"),
             ("POST", "/api/control/add", r#"{"node_id":"node1"}"#, 409, "conflict"),

@@ -12,7 +12,7 @@ mod proxy;
 mod sse;
 mod stream;
 
-use crate::guard::guard;
+use crate::guard::{self, Guard};
 use crate::manifest::NodeName;
 use crate::problem::Problem;
 use crate::supervisor::Supervisor;
@@ -32,21 +32,22 @@ const BODY_BYTES_MAX: usize = 4 << 10;
 
 /// Everything that the launcher answers.
 pub fn router(supervisor: Supervisor, ui: Ui) -> Router {
+    let guard = Guard::new(&supervisor);
     Router::new()
         .merge(control::routes())
         .merge(events::routes())
         .merge(logs::routes())
-        .merge(proxy::routes())
-        .merge(stream::routes())
         .merge(nodes::routes())
         .merge(operations::routes())
+        .merge(proxy::routes())
+        .merge(stream::routes())
         .route("/api", any(unknown))
         .route("/api/{*rest}", any(unknown))
         .method_not_allowed_fallback(wrong_method)
         .with_state(supervisor)
         .fallback_service(Router::new().fallback(ui::serve).with_state(Arc::new(ui)))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn_with_state(Arc::new(guard), guard::guard))
 }
 
 async fn unknown(uri: Uri) -> Problem {
@@ -93,7 +94,7 @@ fn actor(headers: &HeaderMap) -> String {
         .and_then(|value| value.to_str().ok())
         .map(str::trim)
         .filter(|said| !said.is_empty() && said.len() <= ACTOR_BYTES_MAX)
-        .filter(|said| said.as_bytes().iter().all(|byte| printable(byte)))
+        .filter(|said| said.as_bytes().iter().all(printable))
         .map_or_else(|| "api".to_owned(), ToOwned::to_owned)
 }
 

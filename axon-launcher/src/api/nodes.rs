@@ -21,7 +21,7 @@ use serde::Deserialize;
 use std::time::Duration;
 
 /// Longest wait of a request for the end of its operation; after it the answer is 202 all the same.
-const WAIT_MAX: Duration = Duration::from_secs(120);
+const WAIT_MAX: Duration = Duration::from_mins(2);
 
 pub(super) fn routes() -> Router<Supervisor> {
     Router::new()

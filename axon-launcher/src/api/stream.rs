@@ -37,7 +37,7 @@ async fn follow(
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", error).retryable("not_applied")
     })?;
     // Before the launcher's own first look there would be nothing to show.
-    supervisor.refresh();
+    supervisor.publish();
     let ring = Arc::clone(&live.ring);
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let after = seen.and_then(|id| resume(&ring, id));

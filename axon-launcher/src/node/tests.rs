@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::get;
 use serde_json::json;
 use std::path::Path;
@@ -15,7 +16,8 @@ fn left_over(replica: &Path, log: &Path) -> Process {
     Process::spawn(&launch).unwrap()
 }
 
-/// Supervises a node whose process was left over, with a server at its port that says who it is.
+/// Supervises a node whose process was left over, with a server at its port that says who it is; `?`
+/// says it only to who has its token.
 async fn adopting(directory: &Path, says: Option<&'static str>) -> (Process, Node) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let api_port = listener.local_addr().unwrap().port();
@@ -25,8 +27,10 @@ async fn adopting(directory: &Path, says: Option<&'static str>) -> (Process, Nod
             "cluster_id": cluster, "node_id": 1, "name": name, "raft_state": "leader",
             "membership": "voter", "term": 1, "applied_index": 1, "voters": [1],
         });
+        let locked = name == "?";
+        let code = if locked { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
         let app = Router::new()
-            .route("/v1/status", get(move || async move { status.to_string() }))
+            .route("/v1/status", get(move || async move { (code, status.to_string()) }))
             .route("/readyz", get(|| async {}));
         tokio::spawn(async move { axum::serve(listener, app).await });
     }
@@ -48,7 +52,7 @@ async fn adopting(directory: &Path, says: Option<&'static str>) -> (Process, Nod
 
 #[tokio::test]
 async fn a_process_that_answers_as_itself_or_not_at_all_is_stopped() {
-    for says in [Some("node1"), None] {
+    for says in [Some("node1"), Some("?"), None] {
         let directory = tempfile::tempdir().unwrap();
         let (mut process, node) = adopting(directory.path(), says).await;
         node.stop().await;

@@ -35,132 +35,59 @@ fn after(verdict: &Verdict) -> (usize, usize, usize) {
     (effect.voters_after, effect.online_after, effect.needed_after)
 }
 
+/// The cluster, the action on a node, and voters, online and needed after it; a refusal below.
+const TABLE: &str = "
+    # Always allowed, whatever it costs.
+    Lvv stop node2 3/2/2
+    Lvx stop node2 3/1/2
+    vxx stop node1 3/0/2
+    Lvx kill node1 3/1/2
+    Lvx start node3 3/3/2
+    Lvv start node3 3/3/2
+    # A rolling step.
+    Lvv restart node1 3/2/2
+    Lvx restart node2 3/1/2 restarting node2 leaves 1 of 3 voters, 2 are needed
+    Lvx restart node3 3/2/2
+    Lvvxx restart node2 5/2/3 restarting node2 leaves 2 of 5 voters, 3 are needed
+    L restart node1 1/0/1 restarting node1 leaves 0 of 1 voters, 1 is needed
+    Lvxl restart node4 3/2/2
+    vxx restart node2 3/1/2
+    # Fewer voters need fewer.
+    Lvv decommission node1 2/2/2
+    Lvx decommission node3 2/2/2
+    Lvx decommission node2 2/1/2 decommissioning node2 leaves 1 of 2 voters, 2 are needed
+    Lvvxx decommission node3 4/2/3 decommissioning node3 leaves 2 of 4 voters, 3 are needed
+    Lv decommission node2 1/1/1
+    Ll decommission node1 0/0/1 decommissioning node1 leaves 0 of 0 voters, 1 is needed
+    Lvl decommission node3 2/2/2
+    vxx decommission node3 2/1/2 decommissioning node3 leaves 1 of 2 voters, 2 are needed
+    vvxxl decommission node5 4/2/3 2 of 4 voters answer, 3 are needed: nothing can be decided now
+    vxxb decommission node4 3/1/2
+    L decommission node1 0/0/1 node1 is the last node; deleting it would delete the cluster and all its data
+    # Votes.
+    Lvvl promote node4 4/4/3
+    Lvxl promote node4 4/3/3
+    Lvxy promote node4 4/2/3 promoting node4 leaves 2 of 4 voters, 3 are needed
+    Lvv promote node2 3/3/2 node2 votes already
+    Lvvn promote node4 3/3/2 node4 is no member yet; it joins as a learner first
+    Lvv transfer node2 3/3/2
+    Lvx transfer node3 3/2/2 node3 does not answer, so it cannot lead
+    Lvl transfer node3 2/2/2 node3 does not vote, so it cannot lead; promote it first
+    vxx transfer node1 3/1/2 1 of 3 voters answer, 2 are needed: nothing can be decided now
+";
+
 #[test]
 fn each_action_is_allowed_or_refused_by_its_arithmetic() {
-    use Action::{Decommission, Kill, Promote, Restart, Start, Stop, Transfer};
-    let ok = None;
-    let table = [
-        // Always allowed, whatever it costs.
-        ("Lvv", Stop, "node2", (3, 2, 2), ok),
-        ("Lvx", Stop, "node2", (3, 1, 2), ok),
-        ("vxx", Stop, "node1", (3, 0, 2), ok),
-        ("Lvx", Kill, "node1", (3, 1, 2), ok),
-        ("Lvx", Start, "node3", (3, 3, 2), ok),
-        ("Lvv", Start, "node3", (3, 3, 2), ok),
-        // A rolling step.
-        ("Lvv", Restart, "node1", (3, 2, 2), ok),
-        (
-            "Lvx",
-            Restart,
-            "node2",
-            (3, 1, 2),
-            Some("restarting node2 leaves 1 of 3 voters, 2 are needed"),
-        ),
-        ("Lvx", Restart, "node3", (3, 2, 2), ok),
-        (
-            "Lvvxx",
-            Restart,
-            "node2",
-            (5, 2, 3),
-            Some("restarting node2 leaves 2 of 5 voters, 3 are needed"),
-        ),
-        (
-            "L",
-            Restart,
-            "node1",
-            (1, 0, 1),
-            Some("restarting node1 leaves 0 of 1 voters, 1 is needed"),
-        ),
-        ("Lvxl", Restart, "node4", (3, 2, 2), ok),
-        ("vxx", Restart, "node2", (3, 1, 2), ok),
-        // Fewer voters need fewer.
-        ("Lvv", Decommission, "node1", (2, 2, 2), ok),
-        ("Lvx", Decommission, "node3", (2, 2, 2), ok),
-        (
-            "Lvx",
-            Decommission,
-            "node2",
-            (2, 1, 2),
-            Some("decommissioning node2 leaves 1 of 2 voters, 2 are needed"),
-        ),
-        (
-            "Lvvxx",
-            Decommission,
-            "node3",
-            (4, 2, 3),
-            Some("decommissioning node3 leaves 2 of 4 voters, 3 are needed"),
-        ),
-        ("Lv", Decommission, "node2", (1, 1, 1), ok),
-        (
-            "Ll",
-            Decommission,
-            "node1",
-            (0, 0, 1),
-            Some("decommissioning node1 leaves 0 of 0 voters, 1 is needed"),
-        ),
-        ("Lvl", Decommission, "node3", (2, 2, 2), ok),
-        (
-            "vxx",
-            Decommission,
-            "node3",
-            (2, 1, 2),
-            Some("decommissioning node3 leaves 1 of 2 voters, 2 are needed"),
-        ),
-        (
-            "vvxxl",
-            Decommission,
-            "node5",
-            (4, 2, 3),
-            Some("2 of 4 voters answer, 3 are needed: nothing can be decided now"),
-        ),
-        ("vxxb", Decommission, "node4", (3, 1, 2), ok),
-        (
-            "L",
-            Decommission,
-            "node1",
-            (0, 0, 1),
-            Some("node1 is the last node; deleting it would delete the cluster and all its data"),
-        ),
-        // Votes.
-        ("Lvvl", Promote, "node4", (4, 4, 3), ok),
-        ("Lvxl", Promote, "node4", (4, 3, 3), ok),
-        (
-            "Lvxy",
-            Promote,
-            "node4",
-            (4, 2, 3),
-            Some("promoting node4 leaves 2 of 4 voters, 3 are needed"),
-        ),
-        ("Lvv", Promote, "node2", (3, 3, 2), Some("node2 votes already")),
-        (
-            "Lvvn",
-            Promote,
-            "node4",
-            (3, 3, 2),
-            Some("node4 is no member yet; it joins as a learner first"),
-        ),
-        ("Lvv", Transfer, "node2", (3, 3, 2), ok),
-        ("Lvx", Transfer, "node3", (3, 2, 2), Some("node3 does not answer, so it cannot lead")),
-        (
-            "Lvl",
-            Transfer,
-            "node3",
-            (2, 2, 2),
-            Some("node3 does not vote, so it cannot lead; promote it first"),
-        ),
-        (
-            "vxx",
-            Transfer,
-            "node1",
-            (3, 1, 2),
-            Some("1 of 3 voters answer, 2 are needed: nothing can be decided now"),
-        ),
-    ];
-    for (letters, action, name, expected, reason) in table {
+    let rows = TABLE.lines().map(str::trim).filter(|row| !row.is_empty() && !row.starts_with('#'));
+    for row in rows {
+        let mut words = row.splitn(5, ' ');
+        let mut word = || words.next().unwrap_or_default();
+        let (letters, action, name) = (word(), word().parse().unwrap(), word());
+        let (counts, reason) = (word(), word());
         let verdict = decided(letters, action, name);
-        assert_eq!(after(&verdict), expected, "{action} {name} of {letters}");
-        let refused = verdict.refusal.as_ref().map(Refusal::reason);
-        assert_eq!(refused, reason, "{action} {name} of {letters}");
+        let (voters, online, needed) = after(&verdict);
+        assert_eq!(format!("{voters}/{online}/{needed}"), counts, "{row}");
+        assert_eq!(verdict.refusal.as_ref().map_or("", Refusal::reason), reason, "{row}");
         assert!(!verdict.steps.is_empty());
     }
 }

@@ -27,6 +27,14 @@ impl HostPort {
         Some(Self::new(&self.host, port))
     }
 
+    /// Reports whether only this machine can connect to it.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let bare = self.host.trim_start_matches('[').trim_end_matches(']');
+        bare.eq_ignore_ascii_case("localhost")
+            || bare.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+    }
+
     /// Reports whether it means "every interface", which nobody can connect to.
     #[must_use]
     pub fn is_wildcard(&self) -> bool {

@@ -12,7 +12,7 @@
 //! What a running server answers is held against the document by a fuzzer: `make fuzz`.
 
 use crate::problem::{Code, MEDIA_TYPE};
-use crate::routes::{self, cluster, health, kv, v1, watch};
+use crate::routes::{self, cluster, health, kv, snapshot, v1, watch};
 use crate::wire;
 use axum::body::Body;
 use axum::http::Response;
@@ -22,12 +22,15 @@ use std::sync::LazyLock;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{AllOfBuilder, Object, ObjectBuilder, Schema, Type};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{self, Content, Ref, RefOr, Required};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 /// What any request may meet, whatever it asks for.
 const ANY: &[Code] = &[
     Code::BadRequest,
+    Code::Unauthorized,
+    Code::Forbidden,
     Code::RequestTimeout,
     Code::UriTooLong,
     Code::HeadersTooLarge,
@@ -86,7 +89,8 @@ problems! {
         title = "Axon",
         description = "A strongly consistent replicated key-value store, on any of its nodes. \
             Every error is a problem document: `code` tells what happened, `retryable` whether the \
-            same request may succeed later, `outcome` whether a write may have happened.",
+            same request may succeed later, `outcome` whether a write may have happened. A node that \
+            has a token wants to see it in every request but `/livez` and `/readyz`.",
     ),
     tags(
         (name = "simple", description = "Text under a text key, in JSON."),
@@ -99,7 +103,7 @@ problems! {
         kv::operations::all_pairs,
         v1::pair::operations::get, v1::pair::operations::put, v1::pair::operations::delete,
         v1::range::operations::list, v1::range::operations::delete,
-        v1::history::answer, v1::txn::answer, watch::watch,
+        v1::history::answer, v1::txn::answer, watch::watch, snapshot::snapshot,
         cluster::status, cluster::members, cluster::promote, cluster::remove, cluster::transfer,
         health::livez, health::readyz, health::metrics, health::version, document,
     ),
@@ -154,6 +158,10 @@ fn problem(name: &str) -> openapi::Response {
     if codes_of(name).any(|code| code == Code::Overloaded) {
         response.headers.insert("Retry-After".into(), header(Type::Integer, "In seconds."));
     }
+    if codes_of(name).any(|code| code == Code::Unauthorized) {
+        let scheme = header(Type::String, "`Bearer`.");
+        response.headers.insert("WWW-Authenticate".into(), scheme);
+    }
     identify(&mut response);
     response
 }
@@ -177,6 +185,11 @@ struct Everywhere;
 impl Modify for Everywhere {
     fn modify(&self, api: &mut openapi::OpenApi) {
         let components = api.components.get_or_insert_default();
+        let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        components.add_security_scheme("token", bearer);
+        // Whether there is a token is up to the node.
+        let token = SecurityRequirement::new("token", [""; 0]);
+        api.security = Some(vec![token, SecurityRequirement::default()]);
         for item in api.paths.paths.values_mut() {
             let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
             for operation in operations.into_iter().flatten() {

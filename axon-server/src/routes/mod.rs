@@ -4,6 +4,7 @@ pub(crate) mod cluster;
 pub(crate) mod health;
 pub(crate) mod kv;
 mod parts;
+pub(crate) mod snapshot;
 pub(crate) mod v1;
 pub(crate) mod watch;
 

@@ -94,7 +94,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: axon\r\n");
+        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n");
         for (name, value) in headers {
             write!(request, "{name}: {value}\r\n").unwrap();
         }
@@ -124,7 +124,7 @@ impl Client {
 
     /// Asks for a stream: reads the head of its answer, and leaves the body to be read as it comes.
     pub async fn open(mut self, path: &str, headers: &[(&str, &str)]) -> (Answer, Stream) {
-        let mut request = format!("GET {path} HTTP/1.1\r\nhost: axon\r\n");
+        let mut request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n");
         for (name, value) in headers {
             write!(request, "{name}: {value}\r\n").unwrap();
         }

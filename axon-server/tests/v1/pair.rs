@@ -268,7 +268,7 @@ async fn keys_and_values_have_limits() {
     ] {
         client.call_with(method, path, &[], body).await.is_problem(413, "too_large");
     }
-    let chunked = b"PUT /v1/kv/a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunked = b"PUT /v1/kv/a HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
     let mut client = server.client().await;
     client.send(chunked).await;
     client.send(b"3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n").await;

@@ -332,6 +332,7 @@ impl Shared {
     }
 
     fn close(&self) {
+        self.common.supply.let_go();
         let _in_order = lock(&self.completing);
         let (waiting, result) = {
             let mut writer = self.writer();
@@ -351,6 +352,7 @@ impl Shared {
 
     /// Ends without another write, as a crash would.
     fn stop(&self) {
+        self.common.supply.let_go();
         let requests = {
             let mut writer = self.writer();
             let requests = lock(&self.queue).close();

@@ -132,14 +132,15 @@ impl Segment {
     }
 
     /// Makes a segment larger that holds no group yet: one record alone needs the room.
-    pub(super) fn grow(self, log_id: u128, capacity: u64) -> Result<Self> {
+    pub(super) fn grow(&self, log_id: u128, capacity: u64) -> Result<Self> {
         let never = AtomicBool::new(false);
         // The head last: a crash in between leaves a segment that is longer than it says.
         fill(&*self.file, self.capacity, capacity, &never)
             .and_then(|_| self.file.write_at(&head(log_id, self.id, capacity), 0))
             .and_then(|()| self.file.sync())
             .map_err(|error| StorageError::io("cannot extend", &self.path, &error))?;
-        Ok(Self { capacity, ..self })
+        let (path, file) = (self.path.clone(), self.file.clone());
+        Ok(Self { id: self.id, path, file, capacity, seed: self.seed })
     }
 
     /// Opens a segment and reads all of it. Changes nothing.

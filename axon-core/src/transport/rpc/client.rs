@@ -16,6 +16,7 @@
 use super::{BATCH, BODY_BYTES_MAX, Framer, Hello, dial, unframe};
 use crate::error::TransportError;
 use crate::runtime;
+use crate::secret::Secret;
 use crate::transport::{FrameSink, FrameStream, Transport};
 use crate::types::NodeId;
 use bytes::Bytes;
@@ -72,6 +73,7 @@ struct Shared {
     transport: Arc<dyn Transport>,
     address: String,
     hello: Arc<dyn Fn() -> Hello + Send + Sync>,
+    secret: Secret,
     options: ClientOptions,
     admission: Arc<Semaphore>,
     state: Mutex<State>,
@@ -114,11 +116,12 @@ struct Pending {
 
 impl Client {
     /// Makes a client that dials `address` when there is something to send. `hello` is asked at
-    /// each dial: a replica may have found its identity since.
+    /// each dial: a replica may have found its identity since. Both ends prove `secret`.
     pub fn new(
         transport: Arc<dyn Transport>,
         address: impl Into<String>,
         hello: Arc<dyn Fn() -> Hello + Send + Sync>,
+        secret: Secret,
         options: ClientOptions,
     ) -> Self {
         let state = State {
@@ -135,6 +138,7 @@ impl Client {
             transport,
             address: address.into(),
             hello,
+            secret,
             admission: Arc::new(Semaphore::new(options.in_flight_max.max(1))),
             options,
             state: Mutex::new(state),
@@ -298,6 +302,7 @@ impl Shared {
             &*self.transport,
             &self.address,
             &hello,
+            &self.secret,
             self.options.expected,
             self.options.dial_timeout,
         )

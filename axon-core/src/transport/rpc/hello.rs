@@ -1,15 +1,36 @@
-//! The greeting: who is there, and may the two talk.
+//! The greeting: who is there, do they share the cluster's secret, and may the two talk.
 //!
-//! The dialer speaks first, the other side accepts or refuses, each in one frame of at most
-//! [`HELLO_BYTES_MAX`] bytes. The protocol's number stands in front of the encoding, so that
-//! versions whose greetings differ in everything else still understand that they differ. Two replicas
-//! talk only when their protocols are equal: the older one says so and stays out.
+//! Two frames in each direction, each of at most [`GREETING_BYTES_MAX`] bytes and begun by the protocol's
+//! number, which no version will ever move:
+//!
+//! 1. the dialer's opening: 32 random bytes;
+//! 2. the acceptor's challenge: 32 random bytes of its own;
+//! 3. the dialer's [`Hello`], behind a proof of it;
+//! 4. the acceptor's answer, behind a proof of it; or no more than the number, to a dialer without the
+//!    secret.
+//!
+//! A proof is a keyed hash over who proves (the roles have labels of their own, so that nobody's proof
+//! can be sent back to him), the protocol, the random bytes of both (so that none can be used
+//! again) and the words themselves. Invariants:
+//!
+//! * what is not proven is not decoded, by either side; only that the secrets differ is believed of
+//!   anyone, since all that follows is that the two do not talk;
+//! * a stranger learns the number of the protocol, and nothing else;
+//! * two replicas talk only when their protocols are equal: each sees the other's number first, and the
+//!   older one is told to be upgraded.
+//!
+//! It does not encrypt. The dialer speaks first: whoever sits at a member's address reads the name and the
+//! ids in a [`Hello`], and whoever sits on the path reads everything, and can go on in the place of one who
+//! has introduced himself: the frames that follow are not proven any more. Keep replicas on a network
+//! where nobody sits on the path.
 
 use crate::codec;
 use crate::error::{RefusalCode, TransportError};
-use crate::transport::{Channel, Lane, Transport};
+use crate::runtime;
+use crate::secret::{PROOF_BYTES, Secret};
+use crate::transport::{Channel, GREETING_BYTES_MAX, Lane, Transport};
 use crate::types::{ClusterId, NodeId};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use futures_util::{SinkExt, StreamExt};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::time::Duration;
@@ -17,8 +38,10 @@ use std::time::Duration;
 /// The version of everything that replicas say to each other.
 pub const PROTOCOL: u16 = 2;
 
-/// The longest greeting. Names and reasons are short; nothing else in it has a length.
-const HELLO_BYTES_MAX: usize = 4 << 10;
+/// Random bytes from each side.
+const NONCE_BYTES: usize = 32;
+
+type Nonce = [u8; NONCE_BYTES];
 
 /// Who speaks, for which cluster, on which lane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,10 +103,40 @@ enum Answer {
     Refused(Refusal),
 }
 
+/// What the proofs of one greeting are made over, apart from the words.
+struct Proofs<'a> {
+    secret: &'a Secret,
+    protocol: u16,
+    dialer: Nonce,
+    acceptor: Nonce,
+}
+
+const DIALER: &[u8] = b"axon dialer";
+const ACCEPTOR: &[u8] = b"axon acceptor";
+
+impl Proofs<'_> {
+    /// The frame of `body`, behind its proof.
+    fn frame<T: Serialize>(&self, role: &[u8], body: &T) -> Bytes {
+        let body = codec::encode(body);
+        let protocol = self.protocol.to_le_bytes();
+        let proof = self.secret.prove(role, &[&protocol, &self.dialer, &self.acceptor, &body]);
+        greeting(self.protocol, &[&proof, &body])
+    }
+
+    /// The proven part of what was received behind the protocol's number; `None` when it is not proven.
+    fn proven(&self, role: &[u8], mut received: Bytes) -> Option<Bytes> {
+        let protocol = self.protocol.to_le_bytes();
+        let proof = (received.len() >= PROOF_BYTES).then(|| received.split_to(PROOF_BYTES))?;
+        let parts: [&[u8]; 4] = [&protocol, &self.dialer, &self.acceptor, &received];
+        self.secret.proves(&proof, role, &parts).then_some(received)
+    }
+}
+
 /// Opens a channel to `address`, introduces itself and returns the peer's answer with the channel.
 ///
-/// `expected` is the replica that must answer there; `None` talks to any. An address alone names nobody:
-/// a newcomer may have taken it, and must not get what was meant for the one before.
+/// Both prove to each other that they have `secret`. `expected` is the replica that must answer there;
+/// `None` talks to any. An address alone names nobody: a newcomer may have taken it, and must not
+/// get what was meant for the one before.
 ///
 /// Cancel safe: dropped, it leaves nothing behind.
 ///
@@ -94,6 +147,7 @@ pub async fn dial(
     transport: &dyn Transport,
     address: &str,
     hello: &Hello,
+    secret: &Secret,
     expected: Option<NodeId>,
     deadline: Duration,
 ) -> Result<(Hello, Channel), TransportError> {
@@ -101,9 +155,7 @@ pub async fn dial(
         |message: String| TransportError::Unreachable { address: address.to_owned(), message };
     let introduced = async {
         let mut channel = transport.connect(address, hello.lane).await?;
-        channel.sink.send(greeting(hello.protocol, hello)).await?;
-        let (protocol, answer) = first_frame(&mut channel).await?;
-        let peer = judge(hello.protocol, protocol, &answer)?;
+        let peer = introduce(&mut channel, hello, secret).await?;
         match expected {
             Some(expected) if peer.node_id != Some(expected) => {
                 let found =
@@ -122,16 +174,30 @@ pub async fn dial(
     }
 }
 
-fn judge(ours: u16, theirs: u16, answer: &[u8]) -> Result<Hello, TransportError> {
-    if theirs > ours {
-        let reason =
-            format!("the peer speaks protocol {theirs}, this replica {ours}: upgrade this replica");
+/// The dialer's half of the greeting.
+async fn introduce(
+    channel: &mut Channel,
+    hello: &Hello,
+    secret: &Secret,
+) -> Result<Hello, TransportError> {
+    let (protocol, dialer) = (hello.protocol, runtime::random_bytes());
+    channel.sink.send(greeting(protocol, &[&dialer])).await?;
+    let (theirs, challenge) = next_frame(channel).await?;
+    if theirs > protocol {
+        let reason = format!(
+            "the peer speaks protocol {theirs}, this replica {protocol}: upgrade this replica"
+        );
         return Err(Refusal::new(RefusalCode::OlderProtocol, reason).into());
     }
-    match decode(answer)? {
+    if theirs < protocol {
+        return Err(newer(protocol, theirs).into());
+    }
+    let proofs = Proofs { secret, protocol, dialer, acceptor: nonce(&challenge)? };
+    channel.sink.send(proofs.frame(DIALER, hello)).await?;
+    let (_, answer) = next_frame(channel).await?;
+    match decode(&proofs.proven(ACCEPTOR, answer).ok_or_else(secrets_differ)?)? {
         Answer::Refused(refusal) => Err(refusal.into()),
-        Answer::Accepted(peer) if theirs == ours => Ok(peer),
-        Answer::Accepted(_) => Err(newer(ours, theirs).into()),
+        Answer::Accepted(peer) => Ok(peer),
     }
 }
 
@@ -142,7 +208,14 @@ fn newer(newer: u16, older: u16) -> Refusal {
     Refusal::new(RefusalCode::NewerProtocol, reason)
 }
 
+fn secrets_differ() -> TransportError {
+    let reason = "the secrets differ: give every member the same one (--secret-file)";
+    Refusal::new(RefusalCode::SecretsDiffer, reason).into()
+}
+
 /// Hears who has dialled, and lets `decide` accept it, with a greeting of its own, or refuse it.
+///
+/// Who does not prove to have `secret` is refused without being heard.
 ///
 /// # Errors
 /// [`TransportError::Refused`] when the dialer was refused, and told so; [`TransportError::Malformed`],
@@ -150,49 +223,73 @@ fn newer(newer: u16, older: u16) -> Refusal {
 /// introduced itself.
 pub async fn welcome(
     mut channel: Channel,
+    secret: &Secret,
     deadline: Duration,
     decide: impl FnOnce(&Hello) -> Result<Hello, Refusal>,
 ) -> Result<(Hello, Channel), TransportError> {
     let welcomed = async {
-        let (protocol, body) = first_frame(&mut channel).await?;
-        let decided = match protocol {
-            PROTOCOL => {
-                let peer: Hello = decode(&body)?;
-                decide(&peer).map(|ours| (peer, ours))
-            }
-            _ if protocol > PROTOCOL => Err(newer(protocol, PROTOCOL)),
-            _ => Err(Refusal::new(
-                RefusalCode::OlderProtocol,
-                format!("protocol {protocol} is no longer spoken here: upgrade the dialer"),
-            )),
-        };
-        let (answer, result) = match decided {
-            Ok((peer, ours)) => (Answer::Accepted(ours), Ok(peer)),
-            Err(refusal) => (Answer::Refused(refusal.clone()), Err(refusal)),
-        };
-        channel.sink.send(greeting(PROTOCOL, &answer)).await?;
-        Ok((result?, channel))
+        let peer = hear_out(&mut channel, secret, decide).await?;
+        Ok((peer, channel))
     };
     let late = |_| TransportError::Timeout { waited: deadline };
     tokio::time::timeout(deadline, welcomed).await.map_err(late)?
 }
 
-fn greeting<T: Serialize>(protocol: u16, body: &T) -> Bytes {
+/// The acceptor's half of the greeting.
+async fn hear_out(
+    channel: &mut Channel,
+    secret: &Secret,
+    decide: impl FnOnce(&Hello) -> Result<Hello, Refusal>,
+) -> Result<Hello, TransportError> {
+    let (theirs, opening) = next_frame(channel).await?;
+    let acceptor = runtime::random_bytes();
+    // Whatever it speaks: it sees by the number whether the two understand each other.
+    channel.sink.send(greeting(PROTOCOL, &[&acceptor])).await?;
+    if theirs > PROTOCOL {
+        return Err(newer(theirs, PROTOCOL).into());
+    }
+    if theirs < PROTOCOL {
+        let reason = format!("protocol {theirs} is no longer spoken here: upgrade the dialer");
+        return Err(Refusal::new(RefusalCode::OlderProtocol, reason).into());
+    }
+    let proofs = Proofs { secret, protocol: PROTOCOL, dialer: nonce(&opening)?, acceptor };
+    let (_, introduction) = next_frame(channel).await?;
+    let Some(hello) = proofs.proven(DIALER, introduction) else {
+        channel.sink.send(greeting(PROTOCOL, &[])).await?;
+        return Err(secrets_differ());
+    };
+    let peer: Hello = decode(&hello)?;
+    let (answer, result) = match decide(&peer) {
+        Ok(ours) => (Answer::Accepted(ours), Ok(peer)),
+        Err(refusal) => (Answer::Refused(refusal.clone()), Err(refusal)),
+    };
+    channel.sink.send(proofs.frame(ACCEPTOR, &answer)).await?;
+    Ok(result?)
+}
+
+fn greeting(protocol: u16, parts: &[&[u8]]) -> Bytes {
     let mut frame = protocol.to_le_bytes().to_vec();
-    frame.extend_from_slice(&codec::encode(body));
+    parts.iter().for_each(|part| frame.put_slice(part));
     Bytes::from(frame)
 }
 
-async fn first_frame(channel: &mut Channel) -> Result<(u16, Bytes), TransportError> {
+/// The next frame of a greeting: the number of the protocol, and what follows it.
+async fn next_frame(channel: &mut Channel) -> Result<(u16, Bytes), TransportError> {
     let ended = || super::closed("the peer closed it before it said who it is");
     let mut frame = channel.stream.next().await.ok_or_else(ended)??;
-    if frame.len() > HELLO_BYTES_MAX {
-        return Err(TransportError::FrameTooLarge { limit: HELLO_BYTES_MAX, got: frame.len() });
+    if frame.len() > GREETING_BYTES_MAX {
+        return Err(TransportError::FrameTooLarge { limit: GREETING_BYTES_MAX, got: frame.len() });
     }
     let Some(protocol) = frame.first_chunk::<2>().copied() else {
         return Err(TransportError::Malformed { reason: "a greeting without a protocol".into() });
     };
     Ok((u16::from_le_bytes(protocol), frame.split_off(2)))
+}
+
+fn nonce(bytes: &[u8]) -> Result<Nonce, TransportError> {
+    bytes.try_into().map_err(|_| TransportError::Malformed {
+        reason: format!("{} random bytes in a greeting, not {NONCE_BYTES}", bytes.len()),
+    })
 }
 
 fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, TransportError> {

@@ -14,7 +14,8 @@ use tower::ServiceExt;
 fn app(base_port: u16) -> (tempfile::TempDir, Supervisor, Router) {
     let directory = tempfile::tempdir().unwrap();
     let data = DataDir::open(&directory.path().join("axon-data")).unwrap();
-    let setup = Setup { data, server: "/bin/false".into(), base_port, nodes: 2 };
+    let access = crate::guard::Access::Loopback;
+    let setup = Setup { data, server: "/bin/false".into(), base_port, nodes: 2, access };
     let supervisor = Supervisor::open(setup).unwrap();
     let app = router(supervisor.clone(), Ui::Fallback);
     (directory, supervisor, app)
