@@ -407,3 +407,6 @@ impl NodeClient {
             .map_err(|error| format!("its list of members is garbled ({error})"))
     }
 }
+
+#[cfg(test)]
+mod tests;
