@@ -49,6 +49,7 @@ Files, all below the data directory:
   cluster.secret       what the nodes prove to each other; made by the first start
   nodes/NAME/data      the replica's own directory
   logs/NAME.log        what the node wrote; NAME.log.1 to .3 are older
+  events/              what happened, in lines of JSON; 20 MiB at most
 
 Exit codes: 0 stopped cleanly, 1 could not start, 2 usage, 130 killed by a second Ctrl-C.";
 

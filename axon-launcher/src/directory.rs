@@ -11,6 +11,7 @@
 //!           nodes/NAME/launcher.json  the marker: this directory is NAME's, of this cluster
 //!           nodes/NAME/data/          the replica's own; never opened by the launcher
 //!           logs/NAME.log             what the node wrote
+//!           events/                   what happened
 //!           trash/NAME/               on its way out
 //! ```
 //!

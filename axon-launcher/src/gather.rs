@@ -177,6 +177,7 @@ pub(crate) fn is_told(new: &NewEvent, t: u64, log: &EventLog) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use serde_json::json;
 
     /// Lets nodes say things, and returns who told what in the end.
     fn told(said: &[(&str, &str, &str, u64)]) -> Vec<(String, String)> {
@@ -261,5 +262,33 @@ mod tests {
         let quorum = said("quorum_lost", "1 of 3 voters can be reached, 2 are needed");
         assert_eq!(quorum, (None, None, error));
         assert_eq!(said("purged", "the log begins after entry 9"), (node("node1"), None, info));
+    }
+
+    #[tokio::test]
+    async fn a_list_is_read_on_and_the_list_of_a_restarted_node_from_its_beginning() {
+        use axum::{Router, extract::RawQuery, routing::get};
+        let answer = |RawQuery(query): RawQuery| async move {
+            let after: u64 = query.unwrap().strip_prefix("after=").unwrap().parse().unwrap();
+            let events: Vec<_> = (after + 1..=3)
+                .map(|seq| json!({"seq": seq, "time": 1, "kind": "joined", "text": "x"}))
+                .collect();
+            json!({"boot": 7, "events": events}).to_string()
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let app = Router::new().route("/v1/events", get(answer));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let client = NodeClient::new();
+        for (position, wanted) in [
+            (None, vec![1, 2, 3]),
+            (Some((7, 2)), vec![3]),
+            (Some((7, 3)), vec![]),
+            (Some((6, 2)), vec![1, 2, 3]),
+            (Some((6, 900)), vec![1, 2, 3]),
+        ] {
+            let list = ask(&client, port, position).await.unwrap();
+            let got: Vec<u64> = list.events.iter().map(|said| said.seq).collect();
+            assert_eq!((list.boot, got), (7, wanted), "{position:?}");
+        }
     }
 }

@@ -14,7 +14,7 @@ pub mod ring;
 use crate::events::NewEvent;
 use crate::gather::{LEADER_ELECTED, QUORUM_BACK, QUORUM_LOST, is_told};
 use crate::health::{self, Members};
-use crate::node::View;
+use crate::node::{self, View};
 use crate::report::{Words, millis};
 use crate::roster;
 use crate::samples::{Counters, Disks, Look, Samples};
@@ -35,6 +35,9 @@ use tokio::time::MissedTickBehavior;
 
 /// Readers of the stream.
 pub const READERS_MAX: usize = 64;
+
+/// Followers of logs.
+pub const FOLLOWERS_MAX: usize = 32;
 
 /// Time between two looks while somebody reads the stream, and while nobody does.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -59,8 +62,11 @@ pub struct Live {
     pub ring: Arc<Ring>,
     /// A turn for each reader of the stream.
     pub readers: Arc<Semaphore>,
+    /// A turn for each follower of a log.
+    pub followers: Arc<Semaphore>,
     /// Whether any node tells of its own events.
     pub(crate) nodes_tell: AtomicBool,
+    looking: Mutex<()>,
     memory: Mutex<Memory>,
 }
 
@@ -74,9 +80,14 @@ struct Memory {
 
 impl Default for Live {
     fn default() -> Self {
-        let readers = Arc::new(Semaphore::new(READERS_MAX));
-        let (ring, nodes_tell) = (Arc::default(), AtomicBool::new(false));
-        Self { ring, readers, nodes_tell, memory: Mutex::default() }
+        Self {
+            ring: Arc::default(),
+            readers: Arc::new(Semaphore::new(READERS_MAX)),
+            followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+            nodes_tell: AtomicBool::new(false),
+            looking: Mutex::default(),
+            memory: Mutex::default(),
+        }
     }
 }
 
@@ -93,14 +104,17 @@ impl Live {
 impl Supervisor {
     /// All nodes, as `/api/v1` shows them, in the order of the manifest.
     pub fn nodes_v1(&self) -> Vec<Node> {
-        let views = self.views();
-        let manifest = self.manifest();
-        roster::nodes(&manifest, &views, &self.0.live.lock().samples.usage)
+        self.picture().1
     }
 
     /// The cluster, as `/api/v1` shows it.
     pub fn cluster_v1(&self) -> Cluster {
-        let views = self.views();
+        self.picture().0
+    }
+
+    fn picture(&self) -> (Cluster, Vec<Node>) {
+        let named = |node: node::Node| (node.name().to_string(), node.view());
+        let views: BTreeMap<String, View> = self.nodes().into_iter().map(named).collect();
         let manifest = self.manifest();
         let mut memory = self.0.live.lock();
         if let Some(heard) = Members::heard(Words::of(&views)) {
@@ -112,16 +126,15 @@ impl Supervisor {
             _ => millis(SystemTime::now()),
         };
         memory.health = Some((cluster.health, cluster.since));
-        cluster
-    }
-
-    fn views(&self) -> BTreeMap<String, View> {
-        self.nodes().into_iter().map(|node| (node.name().to_string(), node.view())).collect()
+        (cluster, roster::nodes(&manifest, &views, &memory.samples.usage))
     }
 
     /// Takes in how everything is now, and tells whoever watches what has changed.
     pub fn publish(&self) {
-        let (cluster, nodes) = (self.cluster_v1(), self.nodes_v1());
+        // One at a time: an older look must not be told after a newer one.
+        let looking = &self.0.live.looking;
+        let _looking = looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let (cluster, nodes) = self.picture();
         // While the launcher stops its nodes, a lost quorum is no news.
         if self.check_open().is_ok() {
             self.note_leader(&cluster, &nodes);

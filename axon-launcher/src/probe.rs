@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode, Uri, header};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::client::legacy::{Client, ResponseFuture, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -274,6 +274,12 @@ impl NodeClient {
         Self { bearer: token.map(Token::bearer), ..self }
     }
 
+    /// Every request to a node passes here: what all of them carry is put on here.
+    fn begin(&self, mut request: Request<Body>) -> ResponseFuture {
+        request.headers_mut().extend(self.bearer.clone().map(|it| (header::AUTHORIZATION, it)));
+        self.http.request(request)
+    }
+
     /// Sends one request to a port of this machine and reads the whole answer.
     ///
     /// # Errors
@@ -286,16 +292,15 @@ impl NodeClient {
         body: impl Into<Bytes>,
         deadline: Duration,
     ) -> Result<Answer, String> {
-        let mut request = Request::builder()
+        let request = Request::builder()
             .method(method)
             .uri(format!("http://127.0.0.1:{port}{path}"))
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(body.into()))
             .map_err(|error| error.to_string())?;
-        request.headers_mut().extend(self.bearer.clone().map(|it| (header::AUTHORIZATION, it)));
         let exchange = async {
-            let answer = self.http.request(request).await.map_err(|error| {
+            let answer = self.begin(request).await.map_err(|error| {
                 std::error::Error::source(&error)
                     .map_or_else(|| error.to_string(), ToString::to_string)
             })?;
@@ -332,8 +337,7 @@ impl NodeClient {
             }
         });
         // A request is begun again by the client only if none of it was written.
-        let mut answer =
-            std::pin::pin!(self.http.request(Request::from_parts(head, Body::new(body))));
+        let mut answer = std::pin::pin!(self.begin(Request::from_parts(head, Body::new(body))));
         loop {
             // The time that the request takes to arrive is its sender's, not the node's.
             let until = Duration::from_millis(busy.load(Ordering::Relaxed)) + HEAD_WITHIN;
@@ -403,3 +407,6 @@ impl NodeClient {
             .map_err(|error| format!("its list of members is garbled ({error})"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! Hides which node that is, and what of a request is its business. It keeps nothing, retries nothing
 //! and understands no answer.
 
+use crate::manifest::NodeName;
 use crate::node::{Node, View};
 use crate::probe::NoAnswer;
 use crate::supervisor::Supervisor;
@@ -138,6 +139,7 @@ fn only(headers: &HeaderMap) -> HeaderMap {
 
 fn choose(supervisor: &Supervisor, wanted: Option<&str>) -> Result<Node, Fault> {
     if let Some(name) = wanted {
+        let _: NodeName = name.parse().map_err(Fault::BadTarget)?;
         let node = supervisor.find(name).map_err(|_| Fault::UnknownNode(name.to_owned()))?;
         let answers = node.view().online();
         return answers.then_some(node).ok_or_else(|| {

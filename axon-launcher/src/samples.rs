@@ -217,12 +217,20 @@ impl Samples {
             read_times.add(&done.read_times);
             write_times.add(&done.write_times);
         }
-        tick.write_p50_ms = write_times.quantile(0.5);
-        tick.write_p99_ms = write_times.quantile(0.99);
-        tick.read_p99_ms = read_times.quantile(0.99);
+        for sum in [&mut tick.reads, &mut tick.writes, &mut tick.errors] {
+            *sum = sum.map(to_thousandths);
+        }
+        tick.write_p50_ms = write_times.quantile(0.5).map(to_thousandths);
+        tick.write_p99_ms = write_times.quantile(0.99).map(to_thousandths);
+        tick.read_p99_ms = read_times.quantile(0.99).map(to_thousandths);
         self.last = looks;
         tick
     }
+}
+
+/// More digits would say nothing, and 15 minutes of ticks would carry them.
+fn to_thousandths(number: f64) -> f64 {
+    (number * 1e3).round() / 1e3
 }
 
 /// Share of one processor between two looks at the same process.
@@ -232,7 +240,7 @@ fn share(last: &Look, now: &Look) -> Option<f64> {
     }
     let used = now.used?.cpu.checked_sub(last.used?.cpu)?;
     let elapsed = now.at.checked_duration_since(last.at).filter(|time| !time.is_zero())?;
-    Some(used.as_secs_f64() / elapsed.as_secs_f64())
+    Some(to_thousandths(used.as_secs_f64() / elapsed.as_secs_f64()))
 }
 
 /// How often directories are measured.

@@ -1,8 +1,10 @@
 //! `GET /api/v1/nodes/{id}/logs`: the last lines of a node's log, and those that follow.
 
 use super::sse::{self, PING, PING_EVERY, RETRY};
+use crate::live::FOLLOWERS_MAX;
 use crate::logs::follow::{Batch, Log, Position};
 use crate::logs::line::{self, Line, Wanted};
+use crate::manifest::NodeName;
 use crate::problem::Problem;
 use crate::supervisor::Supervisor;
 use axum::Router;
@@ -14,9 +16,9 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::json;
 use std::collections::VecDeque;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// Lines that are shown, unless asked otherwise, and at most.
@@ -26,12 +28,6 @@ const LINES_MAX: usize = 10_000;
 /// Lines in a message, and the time between two looks at the file.
 const BATCH_LINES: usize = 200;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// Followers of logs.
-const FOLLOWERS_MAX: usize = 32;
-
-static FOLLOWERS: LazyLock<Arc<Semaphore>> =
-    LazyLock::new(|| Arc::new(Semaphore::new(FOLLOWERS_MAX)));
 
 const NDJSON: &str = "application/x-ndjson";
 
@@ -58,6 +54,7 @@ async fn logs(
     Query(asked): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let _: NodeName = id.parse().map_err(|error: String| bad(error))?;
     let log = Arc::clone(&supervisor.find(&id)?.log);
     let asked = parse(asked)?;
     let level = asked.level.as_deref().map(|name| {
@@ -131,7 +128,7 @@ async fn follow(
     count: usize,
     from: Option<&str>,
 ) -> Result<Response, Problem> {
-    let turn = Arc::clone(&FOLLOWERS).try_acquire_owned().map_err(|_| {
+    let turn = supervisor.0.live.followers.clone().try_acquire_owned().map_err(|_| {
         let error = format!("{FOLLOWERS_MAX} logs are followed already; close one of them first");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", error).retryable("not_applied")
     })?;

@@ -40,7 +40,8 @@ pub struct Launcher<'a> {
     site: &'a Site,
     child: Child,
     out: PathBuf,
-    port: u16,
+    /// Where the dashboard answers, once it is ready.
+    pub port: u16,
 }
 
 /// The server that was built beside the launcher, or is named by the environment.
