@@ -361,6 +361,8 @@ async fn knock_once(
     request: &Request,
 ) -> Result<(ClusterId, NodeId), String> {
     let mut reason = String::from("it knows no address to knock at");
+    // A leader's; whatever is said at the doors behind it says less.
+    let mut refusal = None;
     let mut tried: Vec<String> = Vec::new();
     let mut next = doors.next(&tried);
     while let Some(door) = next.take_if(|_| tried.len() < KNOCKS_MAX) {
@@ -375,9 +377,8 @@ async fn knock_once(
                 members.into_iter().rev().for_each(|address| doors.name(address));
                 leader = named.filter(|leader| *leader != door);
             }
-            Ok(Reply::Refused { reason: words, .. } | Reply::Unavailable(words)) => {
-                reason = format!("{door}: {words}");
-            }
+            Ok(Reply::Refused { reason: words, .. }) => refusal = Some(format!("{door}: {words}")),
+            Ok(Reply::Unavailable(words)) => reason = format!("{door}: {words}"),
             Ok(other) => reason = format!("{door}: an unexpected answer: {other:?}"),
             Err(error) => reason = error.to_string(),
         }
@@ -385,7 +386,7 @@ async fn knock_once(
         leader = leader.filter(|leader| !tried.contains(leader));
         next = leader.or_else(|| doors.next(&tried));
     }
-    Err(reason)
+    Err(refusal.unwrap_or(reason))
 }
 
 async fn ask(

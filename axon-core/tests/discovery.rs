@@ -124,7 +124,7 @@ async fn who_is_alive_is_known_with_and_without_a_leader() {
     until("the survivor lists them dead and itself alive", async || {
         let seen = survivor.seen().unwrap();
         let right = seen.len() == 3
-            && seen.iter().all(|seen| seen.alive == !gone.contains(&seen.id.unwrap()));
+            && seen.iter().all(|seen| seen.alive != gone.contains(&seen.id.unwrap()));
         (right && survivor.status().unwrap().leader.is_none()).then_some(())
     })
     .await;
