@@ -143,6 +143,32 @@ fn history_has_a_budget_or_is_not_kept() {
 }
 
 #[test]
+fn the_disk_has_a_reserve_a_watermark_and_a_pace() {
+    let given = |flags: &[&str], environment: &[(&str, &str)]| match with(
+        &[&["--name", "n1", "--data-dir", "/d"], flags].concat(),
+        environment,
+    ) {
+        Ok(Command::Run(settings)) => {
+            let config = settings.run_config(9000);
+            (config.disk_reserve_bytes, config.disk_low_bytes, config.sync_p99_max)
+        }
+        other => panic!("{other:?}"),
+    };
+    let mib = 1 << 20;
+    let millis = Duration::from_millis;
+    assert_eq!(given(&[], &[]), (32 * mib, 512 * mib, millis(500)));
+    let flags = ["--disk-reserve-bytes", "0", "--disk-low-bytes", "2097152"];
+    let environment = [("AXON_DISK_LOW_BYTES", "1048576"), ("AXON_SYNC_P99_MAX", "1s")];
+    assert_eq!(given(&flags, &environment), (0, 2 * mib, millis(1_000)));
+
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "disk_reserve_bytes = 7\ndisk_low_bytes = 1048576\nsync_p99_max = \"2s\"")
+        .unwrap();
+    let path = file.path().to_str().unwrap();
+    assert_eq!(given(&["--config", path], &[]), (7, mib, millis(2_000)));
+}
+
+#[test]
 fn what_others_are_told_follows_from_advertise() {
     let told = |flags: &[&str]| {
         let settings = run(flags);
@@ -285,6 +311,9 @@ fn a_mistake_is_one_line_that_names_it() {
         (refused(&both), &["--history-latest-only", "leave out --history-bytes"]),
         (refused(&["--history-bytes", "1000"]), &["--history-bytes", "at least 1048576"]),
         (refused(&["--history-age", "999ms"]), &["--history-age", "at least 1s"]),
+        (refused(&["--disk-low-bytes", "9"]), &["--disk-low-bytes", "at least 1048576"]),
+        (refused(&["--disk-reserve-bytes", "2000000000"]), &["--disk-reserve-bytes", "1 GiB"]),
+        (refused(&["--sync-p99-max", "0s"]), &["--sync-p99-max", "at least 1ms"]),
         (refused(&["--history-latest-only=perhaps"]), &["perhaps", "--history-latest-only"]),
         (refused(&["--config", "/nowhere/axon.toml"]), &["/nowhere/axon.toml", "No such file"]),
     ];
