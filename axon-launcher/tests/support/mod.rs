@@ -2,11 +2,13 @@
 
 use axon_launcher::probe::{Answer, NodeClient};
 use axon_launcher::process::Process;
+use axon_launcher::secret::Token;
 use hyper::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -25,6 +27,8 @@ const PORTS_EACH: u16 = 100;
 /// A place for one cluster; survives its launchers.
 pub struct Site {
     pub base_port: u16,
+    /// What each launcher of it is given besides.
+    pub flags: Vec<String>,
     directory: TempDir,
     client: NodeClient,
     // Held so that tests in other processes keep to other ports.
@@ -53,7 +57,20 @@ impl Site {
             })
             .expect("a free range of ports");
         let directory = tempfile::tempdir().unwrap();
-        Self { base_port, directory, client: NodeClient::new(), _ports: ports }
+        let (flags, client) = (Vec::new(), NodeClient::new());
+        Self { base_port, flags, directory, client, _ports: ports }
+    }
+
+    /// A place whose launchers ask for `token`, which is in a file, at every address of the machine.
+    pub fn with_token(token: &str) -> Self {
+        let mut site = Self::new();
+        let file = site.directory.path().join("token");
+        fs::write(&file, token).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let file = file.to_str().unwrap();
+        site.flags = ["--listen", "0.0.0.0:0", "--token-file", file].map(str::to_owned).to_vec();
+        site.client = NodeClient::new().with_token(Some(&Token::new(token).unwrap()));
+        site
     }
 
     pub fn data(&self) -> PathBuf {
@@ -75,10 +92,13 @@ impl Site {
             server.display()
         );
         let mut command = Command::new(launcher);
+        if !extra.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         command
             .arg("--data-dir")
             .arg(self.data())
-            .args(["--listen", "127.0.0.1:0", "--base-port", &self.base_port.to_string()])
+            .args(["--base-port", &self.base_port.to_string()])
             .arg("--server-bin")
             .arg(server)
             .args(extra)
@@ -90,7 +110,7 @@ impl Site {
     pub fn begin(&self) -> Launcher<'_> {
         let out = self.directory.path().join("launcher.out");
         let child = self
-            .command(&[])
+            .command(&self.flags.iter().map(String::as_str).collect::<Vec<_>>())
             .stdout(File::create(&out).unwrap())
             .stderr(File::create(self.directory.path().join("launcher.err")).unwrap())
             .spawn()
@@ -159,6 +179,11 @@ impl Drop for Site {
 }
 
 impl Launcher<'_> {
+    /// Where its dashboard is, on this machine.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
