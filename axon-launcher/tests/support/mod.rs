@@ -3,11 +3,13 @@
 
 use axon_launcher::probe::{Answer, NodeClient};
 use axon_launcher::process::Process;
+use axon_launcher::secret::Token;
 use hyper::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -29,6 +31,8 @@ pub struct Site {
     /// The program that runs a node.
     pub server: PathBuf,
     nodes: u8,
+    /// What each launcher of it is given besides.
+    pub flags: Vec<String>,
     directory: TempDir,
     client: NodeClient,
     // Held so that tests in other processes keep to other ports.
@@ -77,8 +81,21 @@ impl Site {
             })
             .expect("a free range of ports");
         let directory = tempfile::tempdir().unwrap();
-        let client = NodeClient::new();
-        Self { base_port, server: server(), nodes, directory, client, _ports: ports }
+        let (flags, client) = (Vec::new(), NodeClient::new());
+        let server = server();
+        Self { base_port, server, nodes, flags, directory, client, _ports: ports }
+    }
+
+    /// A place whose launchers ask for `token`, which is in a file, at every address of the machine.
+    pub fn with_token(token: &str) -> Self {
+        let mut site = Self::new();
+        let file = site.directory.path().join("token");
+        fs::write(&file, token).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let file = file.to_str().unwrap();
+        site.flags = ["--listen", "0.0.0.0:0", "--token-file", file].map(str::to_owned).to_vec();
+        site.client = NodeClient::new().with_token(Some(&Token::new(token).unwrap()));
+        site
     }
 
     pub fn data(&self) -> PathBuf {
@@ -93,10 +110,13 @@ impl Site {
     fn command(&self, extra: &[&str]) -> Command {
         let launcher = Path::new(env!("CARGO_BIN_EXE_axon-launcher"));
         let mut command = Command::new(launcher);
+        if !extra.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         command
             .arg("--data-dir")
             .arg(self.data())
-            .args(["--listen", "127.0.0.1:0", "--base-port", &self.base_port.to_string()])
+            .args(["--base-port", &self.base_port.to_string()])
             .args(["--nodes", &self.nodes.to_string()])
             .arg("--server-bin")
             .arg(&self.server)
@@ -109,7 +129,7 @@ impl Site {
     pub fn begin(&self) -> Launcher<'_> {
         let out = self.directory.path().join("launcher.out");
         let child = self
-            .command(&[])
+            .command(&self.flags.iter().map(String::as_str).collect::<Vec<_>>())
             .stdout(File::create(&out).unwrap())
             .stderr(File::create(self.directory.path().join("launcher.err")).unwrap())
             .spawn()
@@ -186,6 +206,11 @@ impl Drop for Site {
 }
 
 impl Launcher<'_> {
+    /// Where its dashboard is, on this machine.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
