@@ -34,6 +34,13 @@ impl Ledger {
         other.unknown.into_iter().for_each(|(key, value)| self.suspect(key, value));
     }
 
+    /// Takes over everything that `other` knows as what may be there or not.
+    pub fn doubt(&mut self, other: Self) {
+        for (key, value) in other.acknowledged.into_iter().chain(other.unknown) {
+            self.suspect(key, value);
+        }
+    }
+
     /// The acknowledged pairs.
     pub fn acknowledged(&self) -> &BTreeMap<String, String> {
         &self.acknowledged

@@ -9,11 +9,14 @@
 //! The points 2 to 8 (the group `cluster`) share one cluster. Every pair that any of them writes is
 //! remembered in the [`Ledger`](ledger::Ledger) and checked again by every later one, on every node:
 //! nothing acknowledged is ever missing or different. Each of the points 9 to 13 (the group `data`)
-//! has clusters of its own, and ends with equal state hashes on all nodes.
+//! has clusters of its own, and ends with equal state hashes on all nodes. The points 14 to 22 (the
+//! group `handling`) are what people and machines do to clusters: wipe, kill, add, restart, remove,
+//! fill, intrude, lose.
 
 mod clocks;
 mod events;
 mod files;
+mod guest;
 mod http;
 mod ledger;
 mod load;
@@ -21,7 +24,9 @@ mod measure;
 mod points;
 mod ports;
 mod rig;
+mod stream;
 mod v1;
+mod witness;
 
 use clap::Parser;
 use rig::{Rig, Surroundings};
@@ -68,8 +73,9 @@ pub struct Args {
     /// Minutes of writing with the history at its budget in point 13.
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
-    /// The points to try, in this order: numbers, `cluster` for 2 to 8, `data` for 9 to 13.
-    #[arg(long, value_delimiter = ',', default_values_t = ["cluster".to_owned(), "data".to_owned()])]
+    /// The points to try, in this order: numbers, `cluster` for 2 to 8, `data` for 9 to 13, `handling` for
+    /// 14 to 22.
+    #[arg(long, value_delimiter = ',', default_values_t = ["cluster", "data", "handling"].map(str::to_owned))]
     points: Vec<String>,
     /// The seed of everything random; printed with every run.
     #[arg(long)]
@@ -118,6 +124,7 @@ async fn run(args: &Args) -> Check {
 /// The points that share a cluster, and the others.
 const SHARED: [u8; 7] = [7, 2, 3, 4, 5, 6, 8];
 const OWN: [u8; 5] = [9, 10, 11, 12, 13];
+const HANDLING: [u8; 9] = [14, 15, 16, 17, 18, 19, 20, 21, 22];
 
 /// The points that `names` mean.
 fn selected(names: &[String]) -> Check<Vec<u8>> {
@@ -126,10 +133,12 @@ fn selected(names: &[String]) -> Check<Vec<u8>> {
         match name.as_str() {
             "cluster" => points.extend(SHARED),
             "data" => points.extend(OWN),
+            "handling" => points.extend(HANDLING),
             number => {
-                let known = number.parse().ok().filter(|n| SHARED.contains(n) || OWN.contains(n));
+                let known = number.parse().ok().filter(|number| (2..=22).contains(number));
                 points.push(known.ok_or_else(|| {
-                    format!("there is no point {number}; there are 2 to 13, `cluster` and `data`")
+                    let groups = "`cluster`, `data` and `handling`";
+                    format!("there is no point {number}; there are 2 to 22, {groups}")
                 })?);
             }
         }
@@ -163,7 +172,16 @@ async fn on_its_own(args: &Args, seed: u64, point: u8) -> Check<String> {
         10 => points::retries::run(args, seed).await,
         11 => points::watches::run(args, seed).await,
         12 => points::pages::run(args, seed).await,
-        _ => points::history::run(args, seed).await,
+        13 => points::history::run(args, seed).await,
+        14 => points::wiped::run(args, seed).await,
+        15 => points::births::run(args, seed).await,
+        16 => points::joiners::run(args, seed).await,
+        17 => points::rolling::run(args, seed).await,
+        18 => points::leaving::run(args, seed).await,
+        19 => points::outcasts::run(args, seed).await,
+        20 => points::full::run(args, seed).await,
+        21 => points::strangers::run(args, seed).await,
+        _ => points::recovery::run(args, seed).await,
     }
 }
 
@@ -178,6 +196,7 @@ mod tests {
         };
         assert_eq!(selected(&["data", "3"]), Ok(vec![9, 10, 11, 12, 13, 3]));
         assert_eq!(selected(&["cluster"]), Ok(vec![7, 2, 3, 4, 5, 6, 8]));
-        assert!(selected(&["1"]).is_err());
+        assert_eq!(selected(&["handling"]).map(|points| points.len()), Ok(9));
+        assert!(selected(&["1"]).is_err() && selected(&["23"]).is_err());
     }
 }

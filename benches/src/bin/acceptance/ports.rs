@@ -5,8 +5,8 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use std::net::TcpListener;
 
-/// Nodes whose ports are looked for: three, one that is added, and some to spare.
-const NODES: u16 = 8;
+/// Nodes whose ports are looked for: up to five, one that is added, and some to spare.
+pub const NODES: u16 = 10;
 
 /// The ports of a run.
 #[derive(Debug, Clone, Copy)]

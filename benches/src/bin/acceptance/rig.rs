@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-/// The nodes of every cluster.
+/// The nodes of a cluster of three.
 pub const ALL: [&str; 3] = ["node1", "node2", "node3"];
 
 /// How long a cluster may take to come up, to catch up, to converge.
@@ -43,6 +43,8 @@ pub struct Surroundings {
     pub environment: Vec<(&'static str, String)>,
     /// The library that gives each node a wall clock of its own.
     pub clocks: Option<PathBuf>,
+    /// How many nodes there are; three unless another number is given.
+    pub nodes: Option<u8>,
 }
 
 /// The run: one launcher, its directory, and what its nodes must hold.
@@ -54,14 +56,30 @@ pub struct Rig {
     launcher_binary: PathBuf,
     server_binary: PathBuf,
     environment: Vec<(&'static str, String)>,
+    nodes: u8,
+    /// The name of the launcher's data root in the directory of the run.
+    home: String,
     ports: Ports,
     launcher: Option<Child>,
     pids: BTreeSet<u32>,
 }
 
 impl Rig {
-    /// Starts a launcher with three nodes in an empty directory, and waits until all are ready.
+    /// Starts a launcher in an empty directory, and waits until all its nodes are ready.
     pub async fn start(args: &Args, seed: u64, surroundings: Surroundings) -> Check<Self> {
+        let mut rig = Self::prepare(args, seed, surroundings)?;
+        let names: Vec<String> = (1..=rig.nodes).map(|number| format!("node{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let started = rig.start_and_wait(&names).await;
+        if let Err(violation) = started {
+            rig.end(false).await;
+            return Err(violation);
+        }
+        Ok(rig)
+    }
+
+    /// Makes an empty directory and finds free ports; starts nothing.
+    pub fn prepare(args: &Args, seed: u64, surroundings: Surroundings) -> Check<Self> {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut builder = tempfile::Builder::new();
         builder.prefix("axon-acceptance-");
@@ -78,6 +96,8 @@ impl Rig {
             launcher_binary: binary(args.launcher.as_deref(), "axon-launcher")?,
             server_binary: binary(args.server.as_deref(), "axon-server")?,
             environment: surroundings.environment,
+            nodes: surroundings.nodes.unwrap_or(3),
+            home: "data".to_owned(),
             launcher: None,
             pids: BTreeSet::new(),
         };
@@ -86,11 +106,6 @@ impl Rig {
                 clocks::set(rig.root(), id, 0)?;
             }
             rig.server_binary = clocks::wrap(&library, &rig.server_binary, rig.root())?;
-        }
-        let started = rig.start_and_wait(&ALL).await;
-        if let Err(violation) = started {
-            rig.end(false).await;
-            return Err(violation);
         }
         Ok(rig)
     }
@@ -115,7 +130,35 @@ impl Rig {
 
     /// The launcher's data root.
     pub fn data(&self) -> PathBuf {
-        self.root().join("data")
+        self.root().join(&self.home)
+    }
+
+    /// The next launcher gets an empty data root of this name.
+    pub fn move_to(&mut self, home: &str) {
+        home.clone_into(&mut self.home);
+    }
+
+    /// The port of the launcher.
+    pub fn control_port(&self) -> u16 {
+        self.ports.control
+    }
+
+    /// The API port of a node that the launcher does not know of; its peer port is the next.
+    pub fn guest_port(&self, number: u16) -> u16 {
+        self.ports.base + 10 * (ports::NODES - 1 - number)
+    }
+
+    /// The program that runs a node.
+    pub fn server_binary(&self) -> &Path {
+        &self.server_binary
+    }
+
+    /// A command that runs the launcher's program on the data root, to be given arguments.
+    pub fn launcher_command(&self) -> Command {
+        let mut command = Command::new(&self.launcher_binary);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
     }
 
     /// What launcher and nodes have printed.
@@ -123,30 +166,41 @@ impl Rig {
         self.root().join("launcher.log")
     }
 
-    /// Starts the launcher: the same command line for the first start and every other.
+    /// Starts the launcher.
     pub fn start_launcher(&mut self) -> Check {
         let open = || -> std::io::Result<(File, File)> {
             let file = OpenOptions::new().create(true).append(true).open(self.output())?;
             Ok((file.try_clone()?, file))
         };
         let (stdout, stderr) = open().map_err(|error| format!("no output file: {error}"))?;
-        let child = Command::new(&self.launcher_binary)
-            .arg("--data-dir")
-            .arg(self.data())
-            .arg("--server-bin")
-            .arg(&self.server_binary)
-            .args(["--nodes", "3"])
-            .args(["--listen", &format!("127.0.0.1:{}", self.ports.control)])
-            .args(["--base-port", &self.ports.base.to_string()])
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
+        let child = self
+            .launcher_command()
+            .args(self.launcher_args())
             .stdout(stdout)
             .stderr(stderr)
-            .kill_on_drop(true)
             .spawn();
         let path = self.launcher_binary.display();
         self.launcher = Some(child.map_err(|error| format!("cannot start {path}: {error}"))?);
         Ok(())
+    }
+
+    /// The command line of the launcher: the same for the first start and every other.
+    pub fn launcher_args(&self) -> Vec<std::ffi::OsString> {
+        let control = format!("127.0.0.1:{}", self.ports.control);
+        let (nodes, base) = (self.nodes.to_string(), self.ports.base.to_string());
+        let mut args = vec!["--data-dir".into(), self.data().into_os_string()];
+        args.extend(["--server-bin".into(), self.server_binary.clone().into_os_string()]);
+        args.extend(
+            ["--nodes", &nodes, "--listen", &control, "--base-port", &base].map(Into::into),
+        );
+        args
+    }
+
+    /// Kills the launcher as a crash would; its nodes go on.
+    pub async fn kill_launcher(&mut self) -> Check {
+        let child = self.launcher.as_ref().ok_or("the launcher does not run")?;
+        signal(child.id().ok_or("the launcher had ended by itself")?, Signal::KILL)?;
+        self.launcher_ended(STOP_PATIENCE).await.map(drop)
     }
 
     /// Starts the launcher and waits until the nodes called `ids` are ready.
@@ -219,6 +273,11 @@ impl Rig {
     pub async fn try_control(&self, action: &str, id: &str) -> Check<Answer> {
         let path = format!("/api/control/{action}/{id}");
         Ok(self.http.post(self.ports.control, &path, None).await?)
+    }
+
+    /// `POST /api/v1/{path}` of the launcher, whatever the answer.
+    pub async fn order(&self, path: &str) -> Check<Answer> {
+        Ok(self.http.post(self.ports.control, &format!("/api/v1/{path}"), None).await?)
     }
 
     /// `POST /api/control/add`, whatever the answer.
@@ -371,7 +430,8 @@ pub fn kill(node: &Node) -> Check {
     signal(node.pid.ok_or_else(|| format!("{} shows no pid", node.id))?, Signal::KILL)
 }
 
-fn signal(pid: u32, signal: Signal) -> Check {
+/// Sends a signal to a process.
+pub fn signal(pid: u32, signal: Signal) -> Check {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or("0 is no process")?;
     kill_process(pid, signal).map_err(|error| format!("cannot signal process {pid:?}: {error}"))
 }

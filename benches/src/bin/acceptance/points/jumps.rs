@@ -30,7 +30,7 @@ pub async fn run(args: &Args, seed: u64) -> Check<String> {
         return Ok("clock jumps left out".into());
     };
     let environment = vec![("AXON_HISTORY_AGE", "60m".to_owned())];
-    let surroundings = Surroundings { environment, clocks: Some(library) };
+    let surroundings = Surroundings { environment, clocks: Some(library), nodes: None };
     Rig::with(args, seed, surroundings, async |rig| {
         let ports = rig.api_ports().await?;
         let put = v1::put(KEY, "first").header("idempotency-key", NAME);
