@@ -3,6 +3,7 @@
 
 use axon_core::config::Origin;
 use axon_core::error::{StorageError, TransportError};
+use axon_core::events::EventKind;
 use axon_core::status::Status;
 use axon_core::types::{ClusterId, NodeId, Revision};
 use axon_core::{Cluster, Config, Error};
@@ -235,6 +236,13 @@ async fn a_newcomer_catches_up_by_snapshot_while_writes_go_on() {
     second.wait_ready(DEADLINE).await.unwrap();
     assert!(second.metrics().snapshots_installed >= 1, "{:?}", second.metrics());
     assert!(first.metrics().snapshots_sent >= 1, "{:?}", first.metrics());
+    let noticed = |replica: &Cluster, kind| {
+        let (events, _) = replica.events(0).unwrap();
+        events.iter().filter(|event| event.kind == kind).count()
+    };
+    assert!(noticed(&second, EventKind::SnapshotInstalled) >= 1);
+    assert!(noticed(&first, EventKind::SnapshotSent) >= 1);
+    assert_eq!(noticed(&first, EventKind::LogPurged), 1, "once a minute is enough");
     let status = converge(&[first, second]).await;
     assert_eq!(status.revision, Revision(written.load(Ordering::Relaxed)));
 }

@@ -38,6 +38,7 @@ stories! {
     a_lost_answer_is_applied_once
     a_lost_answer_to_a_swap_is_no_conflict
     a_member_not_heard_of_yet_is_not_called_dead
+    a_member_that_is_back_is_not_replaced
     a_member_that_never_votes_is_not_promoted
     a_newcomer_joins_through_any_member
     a_newcomer_knocks_until_there_is_a_leader
