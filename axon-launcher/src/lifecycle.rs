@@ -309,86 +309,74 @@ pub(crate) mod tests {
         Failures { row, own: row, faults: 0 }
     }
 
-    #[test]
-    fn every_transition_is_as_written() {
-        let s = Duration::from_secs;
-        let wait = |ms| Action::Wait(Duration::from_millis(ms));
-        let two = failed(2);
-        let crashed = |row| Crashed { failures: failed(row), again: true };
-        let given_up = Crashed { failures: failed(10), again: false };
-        let settling = Action::Wait(SETTLED_AFTER);
-        let table = [
-            (Stopped, Event::Start, Starting { failures: FRESH }, Action::Spawn),
-            (Stopped, Event::Stop, Stopped, Action::None),
-            (Stopped, Event::Adopted, Starting { failures: FRESH }, Action::None),
-            (Starting { failures: two }, Event::Start, Starting { failures: two }, Action::None),
-            (Starting { failures: two }, Event::Answered, Running { failures: two }, settling),
-            (
-                Starting { failures: FRESH },
-                Event::Answered,
-                Running { failures: FRESH },
-                Action::None,
-            ),
-            (
-                Starting { failures: two },
-                Event::Unanswered,
-                Starting { failures: two },
-                Action::None,
-            ),
-            (Starting { failures: FRESH }, FAILED, crashed(1), wait(500)),
-            (Starting { failures: failed(1) }, FAILED, crashed(2), wait(1_000)),
-            (
-                Starting { failures: FRESH },
-                Event::Stop,
-                Stopping { again: false },
-                Action::Terminate,
-            ),
-            (Starting { failures: FRESH }, Event::Disowned, Stopped, Action::None),
-            (Running { failures: two }, Event::Answered, Running { failures: two }, Action::None),
-            (Running { failures: two }, Event::TimeUp, Running { failures: FRESH }, Action::None),
-            (
-                Running { failures: two },
-                Event::Unanswered,
-                Unhealthy { failures: two },
-                Action::None,
-            ),
-            (Running { failures: failed(8) }, FAILED, crashed(9), Action::Wait(s(30))),
-            (Running { failures: failed(9) }, FAILED, given_up, Action::None),
-            (Running { failures: FRESH }, Event::Ended(End::Removed), Removed, Action::None),
-            (
-                Running { failures: FRESH },
-                Event::Stop,
-                Stopping { again: false },
-                Action::Terminate,
-            ),
-            (Running { failures: FRESH }, Event::Disowned, Stopped, Action::None),
-            (Unhealthy { failures: two }, Event::Answered, Running { failures: two }, settling),
-            (Unhealthy { failures: two }, Event::TimeUp, Unhealthy { failures: two }, Action::None),
-            (
-                Unhealthy { failures: two },
-                Event::Stop,
-                Stopping { again: false },
-                Action::Terminate,
-            ),
-            (Unhealthy { failures: two }, Event::Disowned, Stopped, Action::None),
-            (Stopping { again: false }, Event::Start, Stopping { again: true }, Action::None),
-            (Stopping { again: true }, Event::Stop, Stopping { again: false }, Action::None),
-            (Stopping { again: false }, Event::TimeUp, Stopping { again: false }, Action::Kill),
-            (Stopping { again: true }, FAILED, Starting { failures: FRESH }, Action::Spawn),
-            (Stopping { again: false }, Event::Ended(End::Outside), Stopped, Action::None),
-            (Stopping { again: false }, Event::Answered, Stopping { again: false }, Action::None),
-            (crashed(3), Event::TimeUp, Starting { failures: failed(3) }, Action::Spawn),
-            (crashed(3), Event::Start, Starting { failures: failed(3) }, Action::Spawn),
-            (crashed(3), Event::Stop, Stopped, Action::None),
-            (given_up, Event::TimeUp, given_up, Action::None),
-            (given_up, Event::Start, Starting { failures: FRESH }, Action::Spawn),
-            (given_up, Event::Stop, Stopped, Action::None),
-            (Removed, Event::Start, Removed, Action::None),
-            (Removed, Event::Stop, Removed, Action::None),
-        ];
+    type Row = (Phase, Event, Phase, Action);
+
+    fn check(table: &[Row]) {
         for (phase, event, then, action) in table {
-            assert_eq!(next(phase, event), (then, action), "{event:?} in {phase:?}");
+            assert_eq!(next(*phase, *event), (*then, *action), "{event:?} in {phase:?}");
         }
+    }
+
+    const fn crashed(row: u32) -> Phase {
+        Crashed { failures: failed(row), again: true }
+    }
+
+    const GIVEN_UP: Phase = Crashed { failures: failed(10), again: false };
+
+    #[test]
+    fn what_is_asked_for_is_done_from_wherever_it_is() {
+        let (two, fresh) = (failed(2), Starting { failures: FRESH });
+        let (stopping, again) = (Stopping { again: false }, Stopping { again: true });
+        check(&[
+            (Stopped, Event::Start, fresh, Action::Spawn),
+            (Starting { failures: two }, Event::Start, Starting { failures: two }, Action::None),
+            (stopping, Event::Start, again, Action::None),
+            (crashed(3), Event::Start, Starting { failures: failed(3) }, Action::Spawn),
+            (GIVEN_UP, Event::Start, fresh, Action::Spawn),
+            (Removed, Event::Start, Removed, Action::None),
+            (Stopped, Event::Stop, Stopped, Action::None),
+            (fresh, Event::Stop, stopping, Action::Terminate),
+            (Running { failures: FRESH }, Event::Stop, stopping, Action::Terminate),
+            (Unhealthy { failures: two }, Event::Stop, stopping, Action::Terminate),
+            (again, Event::Stop, stopping, Action::None),
+            (crashed(3), Event::Stop, Stopped, Action::None),
+            (GIVEN_UP, Event::Stop, Stopped, Action::None),
+            (Removed, Event::Stop, Removed, Action::None),
+        ]);
+    }
+
+    #[test]
+    fn what_happens_to_a_process_has_its_consequence() {
+        let wait = |ms| Action::Wait(Duration::from_millis(ms));
+        let (two, settling) = (failed(2), Action::Wait(SETTLED_AFTER));
+        let (fresh, running) = (Starting { failures: FRESH }, Running { failures: FRESH });
+        let (stopping, again) = (Stopping { again: false }, Stopping { again: true });
+        let (slow, silent) = (Starting { failures: two }, Unhealthy { failures: two });
+        check(&[
+            (Stopped, Event::Adopted, fresh, Action::None),
+            (fresh, Event::Disowned, Stopped, Action::None),
+            (running, Event::Disowned, Stopped, Action::None),
+            (silent, Event::Disowned, Stopped, Action::None),
+            (slow, Event::Answered, Running { failures: two }, settling),
+            (fresh, Event::Answered, running, Action::None),
+            (slow, Event::Unanswered, slow, Action::None),
+            (Running { failures: two }, Event::Answered, Running { failures: two }, Action::None),
+            (Running { failures: two }, Event::TimeUp, running, Action::None),
+            (Running { failures: two }, Event::Unanswered, silent, Action::None),
+            (silent, Event::Answered, Running { failures: two }, settling),
+            (silent, Event::TimeUp, silent, Action::None),
+            (fresh, FAILED, crashed(1), wait(500)),
+            (Starting { failures: failed(1) }, FAILED, crashed(2), wait(1_000)),
+            (Running { failures: failed(8) }, FAILED, crashed(9), wait(30_000)),
+            (Running { failures: failed(9) }, FAILED, GIVEN_UP, Action::None),
+            (running, Event::Ended(End::Removed), Removed, Action::None),
+            (stopping, Event::TimeUp, stopping, Action::Kill),
+            (again, FAILED, fresh, Action::Spawn),
+            (stopping, Event::Ended(End::Outside), Stopped, Action::None),
+            (stopping, Event::Answered, stopping, Action::None),
+            (crashed(3), Event::TimeUp, Starting { failures: failed(3) }, Action::Spawn),
+            (GIVEN_UP, Event::TimeUp, GIVEN_UP, Action::None),
+        ]);
     }
 
     #[test]

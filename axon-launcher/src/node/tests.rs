@@ -9,11 +9,19 @@ use std::path::Path;
 const SOON: Duration = Duration::from_secs(20);
 
 /// A process with a node's directory on its command line, as an earlier launcher would have left it.
-fn left_over(replica: &Path, log: &Path) -> Process {
-    let args = ["-c", "while :; do sleep 0.05; done", "axon-server", "run", "--data-dir"];
+async fn left_over(replica: &Path, log: &Path) -> Process {
+    let args =
+        ["-c", "echo ready; while :; do sleep 0.05; done", "axon-server", "run", "--data-dir"];
     let args = args.map(Into::into).into_iter().chain([replica.as_os_str().to_owned()]).collect();
     let launch = Launch { program: "/bin/sh".into(), args, unset: &[], log: log.to_path_buf() };
-    Process::spawn(&launch).unwrap()
+    let process = Process::spawn(&launch).unwrap();
+    // Before that its command line may still be ours.
+    let begun = Instant::now();
+    while logs::tail(log, 1) != ["ready"] {
+        assert!(begun.elapsed() < SOON, "the process does not begin");
+        tokio::task::yield_now().await;
+    }
+    process
 }
 
 /// Supervises a node whose process was left over, with a server at its port that says who it is; `?`
@@ -35,7 +43,7 @@ async fn adopting(directory: &Path, says: Option<&'static str>) -> (Process, Nod
         tokio::spawn(async move { axum::serve(listener, app).await });
     }
     let (replica, log) = (directory.join("data"), directory.join("node.log"));
-    let process = left_over(&replica, &log);
+    let process = left_over(&replica, &log).await;
     let place = Place {
         name: "node1".parse().unwrap(),
         cluster,
