@@ -76,8 +76,11 @@ fn main() -> ExitCode {
             return end(Err(Failure { code: Failure::USAGE, line }), LogFormat::Text);
         }
     };
-    let (Command::Init(settings) | Command::Run(settings)) = &command;
-    end(execute(&command), settings.log_format)
+    let format = match &command {
+        Command::Init(settings) | Command::Run(settings) => settings.log_format,
+        Command::Restore(_) | Command::Recover(_) => LogFormat::Text,
+    };
+    end(execute(&command), format)
 }
 
 fn execute(command: &Command) -> Result<(), Failure> {

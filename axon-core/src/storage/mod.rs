@@ -12,6 +12,7 @@
 
 pub mod builtin;
 pub mod disk;
+pub(crate) mod held;
 pub mod memory;
 pub mod redb;
 pub mod scratch;
