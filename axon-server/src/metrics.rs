@@ -29,6 +29,7 @@ const ROUTES: [&str; 19] = [
     "/v1/watch",
     "/v1/snapshot",
     "/v1/status",
+    "/v1/events",
     "/v1/members",
     "/v1/members/{id}",
     "/v1/members/{id}/promote",
