@@ -228,7 +228,9 @@ async fn a_flood_of_strangers_takes_little_memory_and_stops_nobody() {
     drop(megabytes);
     cluster[1].store().put("k", "through the flood").await.unwrap();
     let ended = timeout(DEADLINE, flood.join_all()).await.expect("all of them are cut off");
-    ended.iter().for_each(|heard| check_heard(heard));
+    for heard in &ended {
+        check_heard(heard);
+    }
     let grown = most_resident_bytes().saturating_sub(before.0);
     assert!(grown <= FLOOD_BYTES_MAX, "{grown} bytes");
     let after = cluster[0].status().unwrap();

@@ -30,6 +30,7 @@ use std::net::IpAddr;
 /// What is asked for at every door but these.
 const OPEN: [&str; 2] = ["/livez", "/readyz"];
 
+const FOREIGN: &str = "the request comes from a page of another site";
 const POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -123,7 +124,6 @@ impl Guard {
                         node the name with --advertise",
             );
         }
-        const FOREIGN: &str = "the request comes from a page of another site";
         if let Some(origin) = headers.get(ORIGIN) {
             let own = host.is_some_and(|host| {
                 let authority = authority(origin.as_bytes());

@@ -8,8 +8,10 @@ use common::PATIENCE;
 use common::child::{Running, ended, within};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
@@ -89,6 +91,14 @@ fn host() -> Ipv4Addr {
     Ipv4Addr::new(127, 64 + NEXT.fetch_add(1, Ordering::Relaxed), high, low)
 }
 
+/// Makes the file with the secret that the nodes share.
+fn secret_file(root: &Path) -> String {
+    let path = root.join("secret");
+    fs::write(&path, "0123456789abcdef0123456789abcdef\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
 fn free_ports(host: Ipv4Addr) -> [u16; 6] {
     let listeners = [(); 6].map(|()| TcpListener::bind((host, 0)).unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
@@ -102,6 +112,7 @@ impl Cluster {
         let host = host();
         let ports = free_ports(host);
         let doors: Vec<String> = (0..3).map(|n| format!("{host}:{}", ports[2 * n + 1])).collect();
+        let secret = secret_file(root.path());
         let node = |number: usize| {
             let name = format!("node{}", number + 1);
             let directory = root.path().join(&name);
@@ -112,6 +123,7 @@ impl Cluster {
             let flags = ["run", "--name", &name, "--data-dir", path, "--listen", &listen];
             let mut flags = flags.map(String::from).to_vec();
             flags.extend(["--peer-listen", &doors[number], "--join", &others].map(String::from));
+            flags.extend(["--secret-file".into(), secret.clone()]);
             Node { name, directory, flags, process: None }
         };
         let nodes: Vec<Node> = (0..3).map(node).collect();

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 
 fn with(flags: &[&str], environment: &[(&str, &str)]) -> Result<Command, Refusal> {
     let lookup = |name: &str| {
@@ -103,7 +105,10 @@ fn history_has_a_budget_or_is_not_kept() {
     assert_eq!(kept(&[]), keep(1024 * mib, hour));
     assert_eq!(kept(&["--history-bytes", "1048576"]), keep(mib, hour));
     assert_eq!(kept(&["--history-age", "24h"]), keep(1024 * mib, 24 * hour));
-    assert_eq!(kept(&["--history-latest-only", "--listen", "h:1"]), History::LatestOnly);
+    assert_eq!(
+        kept(&["--history-latest-only", "--insecure", "--listen", "h:1"]),
+        History::LatestOnly
+    );
     assert_eq!(kept(&["--history-latest-only=false"]), keep(1024 * mib, hour));
 
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -126,7 +131,7 @@ fn what_others_are_told_follows_from_advertise() {
         (config.api_address, config.advertise.unwrap_or_default())
     };
     let pair = |api: &str, peer: &str| (api.to_owned(), peer.to_owned());
-    let wild = ["--listen", "0.0.0.0:9000"];
+    let wild = ["--listen", "0.0.0.0:9000", "--insecure"];
     assert_eq!(told(&[&wild[..], &["--advertise", "h"]].concat()), pair("h:9000", "h:9001"));
     assert_eq!(told(&[&wild[..], &["--advertise", "h:80"]].concat()), pair("h:80", "h:81"));
     assert_eq!(told(&["--advertise", "[::1]"]), pair("[::1]:9000", "[::1]:9001"));
@@ -135,12 +140,112 @@ fn what_others_are_told_follows_from_advertise() {
     assert_eq!(told(&["--peer-listen", "127.0.0.1:7"]), pair("127.0.0.1:9000", ""));
 }
 
+/// A file with `content` that has this mode.
+fn file(content: &str, mode: u32) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(content.as_bytes()).unwrap();
+    fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
+    file
+}
+
+#[test]
+fn a_secret_and_a_token_come_from_files_and_open_the_network() {
+    let long = "0123456789abcdef0123456789abcdef";
+    let wanted = Secret::new(long);
+    for content in [long.to_owned(), format!("{long}\n"), format!("{long}\r\n")] {
+        let (secret, token) = (file(&content, 0o600), file(&content, 0o400));
+        let [secret, token] = [&secret, &token].map(|file| file.path().to_str().unwrap());
+        let flags = ["--secret-file", secret, "--token-file", token, "--listen", "10.0.0.1:9000"];
+        let settings = run(&flags);
+        assert_eq!(settings.run_config(9000).secret, wanted, "{content:?}");
+        assert_eq!(settings.options().token, Token::new(long), "{content:?}");
+        assert!(!format!("{settings:?}").contains(long), "{settings:?}");
+
+        let text = format!("name = \"n1\"\ndata_dir = \"/d\"\ntoken_file = {token:?}\n");
+        let toml = file(&text, 0o644);
+        let environment = [("AXON_SECRET_FILE", secret)];
+        let given = with(&["--config", toml.path().to_str().unwrap()], &environment);
+        let Ok(Command::Run(settings)) = given else { panic!("{given:?}") };
+        assert_eq!(settings.run_config(9000).secret, wanted);
+        assert_eq!(settings.options().token, Token::new(long));
+        // Neither is of any use to `init`, which may run where they are not.
+        let elsewhere = ["init", "--name", "n1", "--data-dir", "/d", "--secret-file", "/nowhere"];
+        assert!(matches!(with(&elsewhere, &[]), Ok(Command::Init(_))));
+    }
+    let both_lines = file(&format!("{long}\n\n"), 0o600);
+    let settings = run(&["--secret-file", both_lines.path().to_str().unwrap()]);
+    assert_ne!(settings.run_config(9000).secret, wanted, "one newline alone is no part of it");
+}
+
+#[test]
+fn the_token_may_be_in_the_environment_and_nowhere_else() {
+    let here = [("AXON_NAME", "n1"), ("AXON_DATA_DIR", "/d")];
+    let token = ("AXON_TOKEN", "0123456789abcdef");
+    let given = with(&["--listen", "127.0.0.1:9000"], &[&here[..], &[token]].concat());
+    let Ok(Command::Run(settings)) = given else { panic!("{given:?}") };
+    assert_eq!(settings.options().token, Token::new(token.1));
+    for wrong in ["short", "with a space in it", "ünicode-and-long-enough"] {
+        let refused = line(&[], &[&here[..], &[("AXON_TOKEN", wrong)]].concat());
+        assert!(refused.contains("AXON_TOKEN") && !refused.contains(wrong), "{refused}");
+    }
+    let file = file(token.1, 0o600);
+    let twice = [&here[..], &[token, ("AXON_TOKEN_FILE", file.path().to_str().unwrap())]].concat();
+    assert!(line(&[], &twice).contains("give the token once"));
+    assert!(line(&["--token", token.1], &here).contains("--token"));
+    let toml = self::file(&format!("token = \"{}\"\n", token.1), 0o600);
+    assert!(line(&["--config", toml.path().to_str().unwrap()], &here).contains("unknown field"));
+}
+
+#[test]
+fn a_file_that_others_can_read_or_that_holds_no_secret_is_refused() {
+    let long = "0123456789abcdef0123456789abcdef";
+    for (content, mode, part) in [
+        (long.to_owned(), 0o640, "chmod 600"),
+        (long.to_owned(), 0o604, "chmod 600"),
+        (long.to_owned(), 0o620, "mode 620"),
+        (String::new(), 0o600, "is empty: fill it with openssl"),
+        ("\n".into(), 0o600, "is empty"),
+        ("0123456789abcde\n".into(), 0o600, "has 15 bytes, at least 16"),
+        ("x".repeat(1025), 0o600, "more than 1024 bytes"),
+        ("x".repeat(5000), 0o600, "more than 1024 bytes"),
+    ] {
+        let file = file(&content, mode);
+        let path = file.path().to_str().unwrap();
+        for option in ["--secret-file", "--token-file"] {
+            let refused = line(&["--name", "n1", "--data-dir", "/d", option, path], &[]);
+            assert!(refused.starts_with(&format!("{option}: {path} ")), "{refused}");
+            assert!(refused.contains(part), "{part:?} is not in {refused:?}");
+            assert!(content.len() < 3 || !refused.contains(content.trim()), "{refused}");
+        }
+    }
+}
+
+#[test]
+fn only_who_asks_who_is_there_listens_where_others_connect() {
+    let long = file("0123456789abcdef0123456789abcdef", 0o600);
+    let path = long.path().to_str().unwrap();
+    let here = ["--name", "n1", "--data-dir", "/d"];
+    let refused = |flags: &[&str]| line(&[&here, flags].concat(), &[]);
+    let token_alone = ["--listen", "10.0.0.1:9000", "--token-file", path];
+    assert!(refused(&token_alone).contains("reaches 10.0.0.1:9001 could join"));
+    let secret_alone = ["--listen", "10.0.0.1:9000", "--secret-file", path];
+    assert!(refused(&secret_alone).contains("reaches 10.0.0.1:9000 could read"));
+    run(&["--listen", "10.0.0.1:9000", "--token-file", path, "--peer-listen", "127.0.0.1:9001"]);
+    run(&["--listen", "10.0.0.1:9000", "--insecure"]);
+    for loopback in ["127.0.0.1:9000", "127.8.9.10:9000", "[::1]:9000", "localhost:9000"] {
+        run(&["--listen", loopback]);
+    }
+    for outside in ["[::]:9000", "192.168.1.1:9000", "node1.example:9000", "localhost.evil:9000"] {
+        assert!(refused(&["--listen", outside, "--advertise", "h"]).contains("--token-file"));
+    }
+}
+
 #[test]
 fn a_mistake_is_one_line_that_names_it() {
     let here = ["--name", "n1", "--data-dir", "/d"];
     let refused = |flags: &[&str]| line(&[&here, flags].concat(), &[]);
     let both = ["--history-latest-only", "--history-age", "1h"];
-    let cases: [(String, &[&str]); 18] = [
+    let cases: [(String, &[&str]); 22] = [
         (line(&[], &[]), &["--name is missing", "AXON_NAME"]),
         (line(&["--name", "n1"], &[]), &["--data-dir is missing", "AXON_DATA_DIR"]),
         (line(&["--nam", "n1"], &[]), &["'--nam'", "did you mean --name?", "--help"]),
@@ -152,6 +257,10 @@ fn a_mistake_is_one_line_that_names_it() {
         (refused(&["--peer-listen", "[::]:9001"]), &["[::]:9001", "--advertise HOST"]),
         (refused(&["--listen", "h:1", "--peer-listen", "h:1"]), &["both h:1"]),
         (refused(&["--listen", "h:65535"]), &["--peer-listen"]),
+        (refused(&["--listen", "10.0.0.1:1"]), &["10.0.0.1:1", "--token-file", "--insecure"]),
+        (refused(&["--peer-listen", "h:1"]), &["reaches h:1", "--secret-file", "--insecure"]),
+        (refused(&["--insecure=perhaps"]), &["perhaps", "--insecure"]),
+        (refused(&["--secret-file", "/nowhere/s"]), &["--secret-file: /nowhere/s", "No such file"]),
         (refused(&["--request-timeout", "5"]), &["--request-timeout", "500ms"]),
         (line(&here, &[("AXON_JOIN", "a")]), &["AXON_JOIN", "no port"]),
         (refused(&both), &["--history-latest-only", "leave out --history-bytes"]),

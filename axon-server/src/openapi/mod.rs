@@ -159,8 +159,8 @@ fn problem(name: &str) -> openapi::Response {
         response.headers.insert("Retry-After".into(), header(Type::Integer, "In seconds."));
     }
     if codes_of(name).any(|code| code == Code::Unauthorized) {
-        let scheme = header(Type::String, "`Bearer`.");
-        response.headers.insert("WWW-Authenticate".into(), scheme);
+        let way = header(Type::String, "`Bearer`.");
+        response.headers.insert("WWW-Authenticate".into(), way);
     }
     identify(&mut response);
     response

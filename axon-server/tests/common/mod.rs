@@ -61,7 +61,7 @@ impl Server {
     }
 
     pub async fn client(&self) -> Client {
-        Client { stream: TcpStream::connect(self.address).await.unwrap(), pending: Vec::new() }
+        Client::to(self.address).await
     }
 
     /// One request on a connection of its own.
@@ -83,6 +83,10 @@ pub struct Client {
 }
 
 impl Client {
+    pub async fn to(address: SocketAddr) -> Self {
+        Self { stream: TcpStream::connect(address).await.unwrap(), pending: Vec::new() }
+    }
+
     pub async fn call(&mut self, method: &str, path: &str, body: &str) -> Answer {
         self.call_with(method, path, &[("content-type", "application/json")], body.as_bytes()).await
     }

@@ -269,7 +269,9 @@ async fn hear_out(
 
 fn greeting(protocol: u16, parts: &[&[u8]]) -> Bytes {
     let mut frame = protocol.to_le_bytes().to_vec();
-    parts.iter().for_each(|part| frame.put_slice(part));
+    for part in parts {
+        frame.put_slice(part);
+    }
     Bytes::from(frame)
 }
 
