@@ -74,6 +74,8 @@ enum Phase {
 struct Running {
     engine: Arc<Engine>,
     name: String,
+    /// What the membership is to say of it.
+    member: Member,
     hub: Arc<Hub>,
 }
 
@@ -399,7 +401,8 @@ impl Cluster {
     /// # Ok(()) }
     /// ```
     pub fn readiness(&self) -> Result<(), Error> {
-        let engine = self.inner.engine()?;
+        let running = self.inner.running()?;
+        let engine = &running.engine;
         if let Some(fault) = engine.fault() {
             return Err(fault);
         }
@@ -410,6 +413,13 @@ impl Cluster {
         }
         if status.membership == Membership::None {
             return Err(Error::NotReady { reason: "it is not a member yet".into() });
+        }
+        // Whoever is told of it now would be told where it was.
+        let told = engine.members().into_iter().find(|(id, ..)| *id == status.node_id);
+        if told.is_some_and(|(_, told, _)| told != running.member) {
+            return Err(Error::NotReady {
+                reason: "the others do not know its address yet".into(),
+            });
         }
         let lag = status.committed_index.0.saturating_sub(status.applied_index.0);
         if lag > READY_LAG_MAX {
@@ -490,9 +500,6 @@ impl Cluster {
     /// # let two = two.settings(|config| config.promotion = Promotion::Manual).start().await?;
     /// # two.wait_ready(Duration::from_secs(30)).await?;
     /// # one.promote(two.status()?.node_id).await?;
-    /// # while !one.members()?.iter().all(|member| member.alive) {
-    /// #     tokio::time::sleep(Duration::from_millis(20)).await;
-    /// # }
     /// // To the voter with the shortest lag, of those that answer.
     /// let leader = one.transfer_leadership(None).await?;
     /// assert_eq!(leader, two.status()?.node_id);
@@ -771,7 +778,7 @@ async fn run(
         _ => Vec::new(),
     };
     let announced =
-        membership::announce(engine.clone(), identity.nonce(), member, promotes, knock_at);
+        membership::announce(engine.clone(), identity.nonce(), member.clone(), promotes, knock_at);
     let hub = Hub::new(engine.reader.clone());
     engine.keep(hub.clone().run());
     let (weak, told) = (Arc::downgrade(inner), hub.clone());
@@ -791,10 +798,13 @@ async fn run(
         drop(weak);
         std::future::pending::<()>().await;
     });
-    let running = Running { engine, name: identity.name, hub };
+    let running = Running { engine, name: identity.name, member, hub };
     let _ = inner.phase.send_replace(Phase::Running(Arc::new(running)));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
 
 impl RaftState {
     /// Reports whether this is the leader's.

@@ -293,12 +293,12 @@ async fn promote(engine: &Engine, id: NodeId) -> Decided {
     for known in namesakes.iter().chain([&id]) {
         settle(engine, *known).await?;
     }
-    let votes = |voter: bool| members.iter().filter(move |(.., votes)| *votes == voter);
-    let ids = |voter| votes(voter).map(|(id, ..)| id.0).collect::<BTreeSet<u64>>();
-    let (mut voters, mut learners) = (ids(true), ids(false));
-    voters.retain(|voter| !namesakes.contains(&NodeId(*voter)));
-    voters.insert(id.0);
-    learners.retain(|learner| namesakes.contains(&NodeId(*learner)));
+    let voters = members
+        .iter()
+        .filter(|(other, _, votes)| *other == id || (*votes && !namesakes.contains(other)));
+    let voters: BTreeSet<u64> = voters.map(|(voter, ..)| voter.0).collect();
+    let learners = members.iter().filter(|(other, _, votes)| !votes && namesakes.contains(other));
+    let learners: BTreeSet<u64> = learners.map(|(learner, ..)| learner.0).collect();
     tracing::info!("{} (id {id}) becomes a voter: {voters:?} vote", member.name);
     let change = ChangeMembers::Batch(vec![
         ChangeMembers::RemoveNodes(learners),
@@ -419,6 +419,7 @@ async fn transfer(engine: &Engine, to: Option<NodeId>, why: &str) -> Decided {
     let target = candidates.into_iter().max_by_key(|id| engine.replicated(*id).0);
     let target = target.ok_or_else(|| match to {
         Some(to) => refused(format!("{to} is no voter that answers")),
+        None if voters.len() < 2 => refused("there is no other voter"),
         None => {
             let alive = voters.iter().filter(|id| engine.peers.is_alive(NodeId(**id))).count();
             let (voters, needed) = (voters.len(), voters.len() / 2 + 1);

@@ -154,6 +154,7 @@ pub mod simulation {
     use rand::{Rng, RngExt};
     use std::cell::RefCell;
     use std::collections::BTreeMap;
+    use std::task::{Poll, Waker};
     use tokio::task::AbortHandle;
 
     thread_local! {
@@ -161,6 +162,7 @@ pub mod simulation {
         static BEGUN: Cell<Option<super::Instant>> = const { Cell::new(None) };
         static NODE: Cell<u64> = const { Cell::new(0) };
         static TASKS: RefCell<BTreeMap<u64, Vec<AbortHandle>>> = const { RefCell::new(BTreeMap::new()) };
+        static PAUSED: RefCell<BTreeMap<u64, Vec<Waker>>> = const { RefCell::new(BTreeMap::new()) };
     }
 
     /// Makes this thread a simulation with `seed`, until [`end`]. Call it inside a current-thread
@@ -170,6 +172,7 @@ pub mod simulation {
         BEGUN.set(Some(super::now()));
         NODE.set(0);
         TASKS.with_borrow_mut(BTreeMap::clear);
+        PAUSED.with_borrow_mut(BTreeMap::clear);
     }
 
     /// Makes this thread an ordinary one again.
@@ -183,10 +186,14 @@ pub mod simulation {
         SEED.get().is_some()
     }
 
-    /// Runs `future` as part of `node`: the tasks it starts die with [`kill`].
+    /// Runs `future` as part of `node`: it stands still with [`pause`], and the tasks it starts die
+    /// with [`kill`].
     pub async fn on_node<F: Future>(node: u64, future: F) -> F::Output {
         let mut future = std::pin::pin!(future);
         std::future::poll_fn(move |context| {
+            if waits_for_resume(node, context.waker()) {
+                return Poll::Pending;
+            }
             let outer = NODE.replace(node);
             let polled = future.as_mut().poll(context);
             NODE.set(outer);
@@ -199,6 +206,32 @@ pub mod simulation {
     pub fn kill(node: u64) {
         let tasks = TASKS.with_borrow_mut(|tasks| tasks.remove(&node)).unwrap_or_default();
         tasks.iter().for_each(AbortHandle::abort);
+    }
+
+    /// Stops `node` as a debugger would: none of its tasks moves, while time goes on and what it is
+    /// sent piles up.
+    pub fn pause(node: u64) {
+        PAUSED.with_borrow_mut(|paused| {
+            paused.entry(node).or_default();
+        });
+    }
+
+    /// Lets `node` go on: all that happened meanwhile reaches it at once.
+    pub fn resume(node: u64) {
+        let waiting = PAUSED.with_borrow_mut(|paused| paused.remove(&node)).unwrap_or_default();
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn waits_for_resume(node: u64, waker: &Waker) -> bool {
+        PAUSED.with_borrow_mut(|paused| match paused.get_mut(&node) {
+            Some(waiting) => {
+                if !waiting.iter().any(|known| known.will_wake(waker)) {
+                    waiting.push(waker.clone());
+                }
+                true
+            }
+            None => false,
+        })
     }
 
     pub(super) fn spawn<F>(future: F) -> JoinHandle<F::Output>

@@ -3,6 +3,7 @@
 
 use axon_core::config::Origin;
 use axon_core::error::{StorageError, TransportError};
+use axon_core::events::EventKind;
 use axon_core::status::Status;
 use axon_core::types::{ClusterId, NodeId, Revision};
 use axon_core::{Cluster, Config, Error};
@@ -235,8 +236,56 @@ async fn a_newcomer_catches_up_by_snapshot_while_writes_go_on() {
     second.wait_ready(DEADLINE).await.unwrap();
     assert!(second.metrics().snapshots_installed >= 1, "{:?}", second.metrics());
     assert!(first.metrics().snapshots_sent >= 1, "{:?}", first.metrics());
+    let noticed = |replica: &Cluster, kind| {
+        let (events, _) = replica.events(0).unwrap();
+        events.iter().filter(|event| event.kind == kind).count()
+    };
+    assert!(noticed(&second, EventKind::SnapshotInstalled) >= 1);
+    assert!(noticed(&first, EventKind::SnapshotSent) >= 1);
+    assert_eq!(noticed(&first, EventKind::LogPurged), 1, "once a minute is enough");
     let status = converge(&[first, second]).await;
     assert_eq!(status.revision, Revision(written.load(Ordering::Relaxed)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_was_alone_becomes_a_cluster_with_all_it_has() {
+    log();
+    let dir = tempfile::tempdir().unwrap();
+    let alone = Cluster::open(dir.path().join("node1")).await.unwrap();
+    alone.store().put("since", "the first day").await.unwrap();
+    let cluster_id = alone.status().unwrap().cluster_id;
+    assert_eq!(alone.members().unwrap()[0].member.peer_address, "", "it has no network");
+    alone.shutdown().await.unwrap();
+    drop(alone);
+
+    // It knows where it is before it is ready, so that nobody is ever sent elsewhere.
+    let first = restart(config(dir.path(), "node1", Origin::Resume)).await;
+    first.wait_ready(DEADLINE).await.unwrap();
+    let door = first.members().unwrap()[0].member.peer_address.clone();
+    assert!(door.starts_with("127.0.0.1:"), "{door:?}");
+
+    let mut cluster = vec![first];
+    for name in ["node2", "node3"] {
+        let joining = config(dir.path(), name, Origin::Join(vec![door.clone()]));
+        let joined = Cluster::start(joining).await.unwrap();
+        joined.wait_ready(DEADLINE).await.unwrap();
+        let members = joined.members().unwrap();
+        let known = members.iter().map(|member| member.member.peer_address.as_str());
+        assert!(known.clone().all(|address| address.starts_with("127.0.0.1:")), "{members:?}");
+        cluster.push(joined);
+    }
+    until("three vote", async || {
+        let three = |replica: &Cluster| replica.status().is_ok_and(|it| it.voters.len() == 3);
+        cluster.iter().all(three).then_some(())
+    })
+    .await;
+    assert_eq!(converge(&cluster).await.cluster_id, cluster_id);
+    let found = cluster[2].store().get("since").await.unwrap().unwrap();
+    assert_eq!((found.value.as_ref(), found.mod_revision), (&b"the first day"[..], Revision(1)));
+
+    // Any of them can be missing now, also the one that was alone.
+    cluster.remove(0).shutdown().await.unwrap();
+    cluster[0].store().put("since", "then").await.unwrap();
 }
 
 /// Every file below `path` with its bytes, but not the lock, which names its last holder.

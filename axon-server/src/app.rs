@@ -14,7 +14,7 @@ use crate::guard::{self, Guard};
 use crate::metrics::{self, Requests, Route};
 use crate::openapi;
 use crate::problem::{Code, Problem};
-use crate::routes::{cluster, health, kv, v1, watch};
+use crate::routes::{cluster, events, health, kv, v1, watch};
 use axon_core::store::ReadConsistency;
 use axon_core::trace::Trace;
 use axon_core::types::Limits;
@@ -158,13 +158,14 @@ impl App {
 }
 
 /// The doors that axum's router finds.
-fn doors() -> [(&'static str, MethodRouter<Arc<Shared>>); 11] {
+fn doors() -> [(&'static str, MethodRouter<Arc<Shared>>); 12] {
     [
         ("/v1/watch", get(watch::watch)),
         ("/v1/status", get(cluster::status)),
         ("/v1/members", get(cluster::members)),
         ("/v1/members/{id}", delete(cluster::remove)),
         ("/v1/members/{id}/promote", post(cluster::promote)),
+        ("/v1/events", get(events::events)),
         ("/v1/leader/transfer", post(cluster::transfer)),
         ("/livez", get(health::livez)),
         ("/readyz", get(health::readyz)),

@@ -19,7 +19,7 @@ use std::time::Duration;
 pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The routes, as they are labelled. The last stands for everything else.
-const ROUTES: [&str; 18] = [
+const ROUTES: [&str; 19] = [
     "/kv/{key}",
     "/kv",
     "/v1/kv/{key}",
@@ -28,6 +28,7 @@ const ROUTES: [&str; 18] = [
     "/v1/txn",
     "/v1/watch",
     "/v1/status",
+    "/v1/events",
     "/v1/members",
     "/v1/members/{id}",
     "/v1/members/{id}/promote",

@@ -435,6 +435,9 @@ mod tests {
             (Error::DuplicateKey { key: "k".into() }, refused(400, "duplicate_key")),
             (Error::IdempotencyMismatch, refused(422, "idempotency_mismatch")),
         ]);
+        let alone = Error::WouldLoseQuorum { reason: "why".into(), alive: 1, needed: 2, voters: 2 };
+        let alone = parsed(&Problem::from(alone));
+        assert_eq!(alone["details"], json!({ "alive": 1, "needed": 2, "voters": 2 }));
         let gone = parsed(&Problem::from(Error::Compacted { requested, oldest }));
         assert_eq!(gone["details"], json!({ "requested": 7, "oldest": 8 }));
         let binary = parsed(&Problem::from(Error::DuplicateKey { key: (&b"\xff"[..]).into() }));

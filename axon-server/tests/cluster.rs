@@ -411,3 +411,25 @@ fn a_node_that_lost_its_directory_replaces_itself() {
     assert!(cluster.nodes[lost].put("k", "w"));
     assert_eq!(cluster.nodes[leader].get("k").as_deref(), Some("w"));
 }
+
+#[test]
+fn a_store_that_began_inside_a_process_becomes_a_cluster_of_servers() {
+    let mut cluster = Cluster::init();
+    let directory = cluster.nodes[0].directory.clone();
+    std::fs::remove_dir_all(&directory).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cluster_id = runtime.block_on(async {
+        let alone = axon_core::Cluster::open(&directory).await.unwrap();
+        alone.store().put("since", "the first day").await.unwrap();
+        let id = alone.status().unwrap().cluster_id.to_string();
+        alone.shutdown().await.unwrap();
+        id
+    });
+    drop(runtime);
+    cluster.nodes.iter_mut().for_each(Node::start);
+    cluster.settle();
+    for node in &cluster.nodes {
+        assert_eq!(node.get("since").as_deref(), Some("the first day"));
+        assert_eq!(node.status().unwrap()["cluster_id"], cluster_id.as_str());
+    }
+}

@@ -286,6 +286,29 @@ async fn the_cluster_is_shown_as_documented() {
 }
 
 #[tokio::test]
+async fn what_happened_is_told_after_any_number() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let answer = client.call("GET", "/v1/events", "").await.json();
+    assert_eq!(shape(&answer.to_string()), shape(include_str!("fixtures/events.json")));
+    let events = answer["events"].as_array().unwrap();
+    let elected = events.iter().find(|event| event["kind"] == "leader_elected").unwrap();
+    assert_eq!(elected["text"], "node1 (id 1) leads in term 1");
+    let seqs: Vec<u64> = events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+
+    for (query, first) in [("after=0", Some(1)), ("after=1", Some(2)), ("after=9999", None)] {
+        let later = client.call("GET", &format!("/v1/events?{query}"), "").await.json();
+        assert_eq!(later["boot"], answer["boot"]);
+        assert_eq!(later["events"][0]["seq"].as_u64(), first, "{query}");
+    }
+    for query in ["after=", "after=-1", "after=x", "after=1&after=2", "since=1", "after=1&x"] {
+        let answer = client.call("GET", &format!("/v1/events?{query}"), "").await;
+        answer.is_problem(400, "bad_request");
+    }
+}
+
+#[tokio::test]
 async fn changes_of_the_cluster_that_cannot_be_are_refused() {
     let server = Server::start().await;
     let mut client = server.client().await;

@@ -70,6 +70,7 @@ const PATHS: &[&str] = &[
     "/v1/status",
     "/v1/status/",
     "/v1/members",
+    "/v1/events",
     "/v1/members/",
     "/v1/members/0",
     "/v1/members/99999999999999999999999",

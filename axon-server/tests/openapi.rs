@@ -108,6 +108,7 @@ async fn answers_have_the_members_that_are_described() {
         "/kv/a",
         "/v1/status",
         "/v1/members",
+        "/v1/events",
         "/livez",
         "/readyz?verbose",
         "/version",

@@ -138,9 +138,37 @@ mod tests {
     use crate::storage::builtin::MemoryEngine;
     use crate::transport::memory::MemNetwork;
     use crate::types::ClusterId;
+    use openraft::storage::RaftLogReader;
+    use openraft::{EntryPayload, Membership};
     use std::collections::{BTreeMap, BTreeSet};
     use std::path::Path;
     use std::sync::Arc;
+
+    impl Engine {
+        /// Makes the first half of a change of voters, and leaves it at that.
+        pub(crate) async fn half_change(&self, voters: BTreeSet<u64>) {
+            let mut metrics = self.metrics();
+            while metrics.membership_config != metrics.committed_membership_config {
+                tokio::time::sleep(LIVENESS_INTERVAL).await;
+                metrics = self.metrics();
+            }
+            let now = metrics.membership_config.membership();
+            let nodes = now.nodes().map(|(id, member)| (*id, member.clone()));
+            let configs = vec![now.get_joint_config()[0].clone(), voters];
+            let joint = Membership::new(configs, nodes.collect::<BTreeMap<_, _>>()).unwrap();
+            self.raft.append_membership(joint, EntryPayload::Blank, []).await.unwrap();
+        }
+
+        /// Every configuration in this replica's log; two sets of voters where it is joint.
+        pub(crate) async fn configs_in_log(&self) -> Vec<Vec<BTreeSet<u64>>> {
+            let entries = self.log.clone().try_get_log_entries(0..).await.unwrap();
+            let memberships = entries.iter().filter_map(|entry| match &entry.payload {
+                EntryPayload::Membership(membership) => Some(membership),
+                _ => None,
+            });
+            memberships.map(|membership| membership.get_joint_config().clone()).collect()
+        }
+    }
 
     fn member(name: &str) -> Member {
         Member {

@@ -192,16 +192,13 @@ impl Chronicle {
             if *id == now.myself {
                 continue;
             }
-            let answers = match now.heard.get(id) {
-                Some(alive) => {
-                    self.awaited.remove(id);
-                    *alive
-                }
-                None => {
-                    // A member that moved is heard of anew, too: what was known of it stands.
-                    let since = *self.awaited.entry(*id).or_insert(now.at);
-                    now.at - since < FIRST_WORD_WITHIN && !self.unreachable.contains(id)
-                }
+            let answers = if let Some(alive) = now.heard.get(id) {
+                self.awaited.remove(id);
+                *alive
+            } else {
+                // A member that moved is heard of anew, too: what was known of it stands.
+                let since = *self.awaited.entry(*id).or_insert(now.at);
+                now.at - since < FIRST_WORD_WITHIN && !self.unreachable.contains(id)
             };
             if !answers && self.unreachable.insert(*id) {
                 let text = format!("{} does not answer", named(*id, member));
@@ -385,8 +382,10 @@ mod tests {
         assert_eq!(gone, ["quorum_lost: 1 of 3 voters can be reached, 2 are needed"]);
         let back = words(chronicle.compare(start()));
         assert_eq!(back, ["quorum_back: 2 of 3 voters can be reached, 2 are needed"]);
-        let purged =
-            |index, after| Glance { purged: Some(index), at: start().at + after, ..start() };
+        let purged = |index, after| {
+            let heard = BTreeMap::from([(2, true), (3, true)]);
+            Glance { purged: Some(index), at: start().at + after, heard, ..start() }
+        };
         let first = words(chronicle.compare(purged(20, Duration::ZERO)));
         assert_eq!(first, ["purged: the log begins after entry 20"]);
         assert_eq!(words(chronicle.compare(purged(30, PURGED_EVERY / 2))), [""; 0]);

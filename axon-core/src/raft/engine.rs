@@ -100,7 +100,7 @@ pub(crate) struct Engine {
     /// What happened here, for people.
     pub(crate) events: Arc<Events>,
     proposer: Proposer,
-    log: Log,
+    pub(super) log: Log,
     log_store: Arc<dyn LogStore>,
     config: Arc<Config>,
     changes: mpsc::Sender<Change>,

@@ -10,17 +10,22 @@
 //! get N k, local N k           reads on N: linearizable, or what it has
 //! begin <put or get ...>       begins it and goes on; `finish` waits for the oldest one begun
 //! timed <command>              says too whether the answer came at once
+//! load N, unload               puts one key after the other through N; ends it, and says how it went
 //! partition 1 | 2 3, heal      cuts links in both directions; mends them all
 //! cut 1 > 2, reset 1 2         cuts one direction; breaks the channels there are
 //! kill N, restart N, stop N    crash; start again on its disks; polite stop
-//! add N [via=M] [name=..] [manual]   starts a newcomer that knocks at M; manual: no promotion
+//! pause N, resume N            none of its tasks moves; all go on
+//! add N [via=M] [name=..] [manual|never]   starts a newcomer that knocks at M, with that policy
+//! knock N ...                  the same, without waiting until it is in
 //! remove N, promote N, transfer N    [via=M]
 //! members, term                [via=M]
 //! status [N ...]               every replica's own view
+//! events N [kind ...]          what N noticed, of these kinds or of all
 //! history [N ...]              every replica's view of how much of the past it keeps
 //! wait leader [N ...]          those replicas, or all, agree on who leads
 //! wait a leader [N ...]        the same, whoever it is
 //! wait voters N ... [on M ...] those replicas, or all, see exactly these members, all voters
+//! wait members count [via=M]   M knows so many members
 //! wait rev N revision          N has applied that
 //! wait swept revision          all have forgotten what is older
 //! wait dead N, wait alive N    [via=M]
@@ -33,16 +38,22 @@
 use crate::world::{DEADLINE, Replica, Start, World, address, until};
 use axon_core::config::{History, Origin, Promotion};
 use axon_core::error::ErrorOutcome;
-use axon_core::runtime;
+use axon_core::runtime::{self, simulation};
 use axon_core::status::MemberStatus;
 use axon_core::store::{Expect, ReadConsistency, Swap};
 use axon_core::transport::memory::Cut;
 use axon_core::types::{KeyValue, NodeId, Revision};
 use axon_core::{Error, Store};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// An answer within this came at once: it waited for no deadline.
 const AT_ONCE: Duration = Duration::from_millis(50);
+/// Between two puts of a load.
+const LOAD_INTERVAL: Duration = Duration::from_millis(10);
+/// How long writes may pause while leadership moves.
+const PAUSE_MAX: Duration = Duration::from_millis(1_500);
 
 /// A command's words.
 struct Words<'a> {
@@ -125,10 +136,13 @@ async fn one(world: &mut World, command: &str, place: &str) -> String {
             let begun = world.begun.pop_front().expect("something was begun");
             begun.await.unwrap_or_else(|_| "lost with its replica".into())
         }
+        "load" | "unload" => load(world, &words).await,
         "partition" | "heal" | "cut" | "reset" => network(world, &words),
-        "kill" | "restart" | "stop" | "add" | "stopped" => life(world, &words).await,
+        "kill" | "restart" | "stop" | "pause" | "resume" | "add" | "knock" | "stopped" => {
+            life(world, &words).await
+        }
         "remove" | "promote" | "transfer" => member_change(world, &words).await,
-        "members" | "status" | "term" | "history" => view(world, &words),
+        "members" | "status" | "term" | "history" | "events" => view(world, &words),
         "wait" => wait(world, &words).await,
         "pass" => {
             tokio::time::sleep(seconds(words.word(1))).await;
@@ -210,6 +224,43 @@ async fn fill(store: &Store, count: u64) -> Result<String, Error> {
     Ok(format!("ok @rev {last}"))
 }
 
+/// Puts that go on meanwhile: begins them, or ends them and tells how they went.
+async fn load(world: &mut World, words: &Words<'_>) -> String {
+    if let Some((task, stop)) = world.load.take() {
+        stop.store(true, Ordering::Relaxed);
+        return task.await.unwrap_or_else(|_| "lost with its replica".into());
+    }
+    let replica = world.replica(words.number(1)).clone();
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let work = async move {
+        let store = replica.cluster.store();
+        let (mut longest, mut last, mut errors) = (Duration::ZERO, runtime::now(), "no error");
+        for number in 0_u64.. {
+            match store.put("load", number.to_string()).await {
+                Ok(_) => {
+                    longest = longest.max(last.elapsed());
+                    last = runtime::now();
+                }
+                Err(error) if error.is_retryable() => errors = "retryable errors",
+                Err(error) => return said(&error),
+            }
+            if stopped.load(Ordering::Relaxed) {
+                break;
+            }
+            tokio::time::sleep(LOAD_INTERVAL).await;
+        }
+        let paused =
+            if longest < PAUSE_MAX { "none too long".into() } else { format!("{longest:?}") };
+        format!("puts went on: {errors}, pauses: {paused}")
+    };
+    let number = words.number(1);
+    let replica = world.replica(number).clone();
+    let task = runtime::spawn(async move { replica.run(work).await });
+    world.load = Some((task, stop));
+    String::new()
+}
+
 fn pair(key: &str, found: Option<KeyValue>) -> String {
     match found {
         None => format!("{key} is absent"),
@@ -256,6 +307,8 @@ async fn life(world: &mut World, words: &Words<'_>) -> String {
             replica.run(replica.cluster.shutdown()).await.unwrap();
             world.kill(number).await;
         }
+        "pause" => simulation::pause(number),
+        "resume" => simulation::resume(number),
         "stopped" => {
             let replica = world.replica(number).clone();
             return replica.run(replica.cluster.stopped()).await.to_string();
@@ -263,10 +316,16 @@ async fn life(world: &mut World, words: &Words<'_>) -> String {
         _ => {
             let door = words.via(world).number;
             let name = words.setting("name").map_or_else(|| format!("node{number}"), str::to_owned);
-            let manual = words.flag("manual");
-            let promotion = if manual { Promotion::Manual } else { Promotion::Auto };
+            let promotion = match () {
+                () if words.flag("manual") => Promotion::Manual,
+                () if words.flag("never") => Promotion::Never,
+                () => Promotion::Auto,
+            };
             let origin = Origin::Join(vec![address(door)]);
             world.start(Start { number, name, origin, promotion }).await.unwrap();
+            if words.word(0) == "knock" {
+                return String::new();
+            }
             let replica = world.replica(number).clone();
             if let Err(error) = replica.run(replica.cluster.wait_ready(DEADLINE / 2)).await {
                 return said(&error);
@@ -302,6 +361,14 @@ fn view(world: &World, words: &Words<'_>) -> String {
             .via(world)
             .status()
             .map_or("no term".into(), |status| format!("term {}", status.term)),
+        "events" => {
+            let replica = world.replica(words.number(1));
+            let (events, _) = replica.cluster.events(0).unwrap();
+            let wanted = |kind: &str| words.plain.len() == 2 || words.flag(kind);
+            let events = events.iter().filter(|event| wanted(event.kind.as_str()));
+            let lines = events.map(|event| format!("{}: {}", event.kind.as_str(), event.text));
+            lines.collect::<Vec<_>>().join("\n")
+        }
         "history" => {
             let lines = words.replicas(1, world).into_iter().map(|replica| {
                 let (number, metrics) = (replica.number, replica.cluster.metrics());
@@ -356,6 +423,14 @@ async fn wait(world: &World, words: &Words<'_>) -> String {
             let on = on.map_or_else(Vec::new, |at| words.numbers(at + 1));
             wait_voters(world, words, &voters, &on).await;
             String::new()
+        }
+        "members" => {
+            let (replica, wanted) = (words.via(world), words.number(2) as usize);
+            until(words.place, || {
+                let count = replica.cluster.members().map_or(0, |members| members.len());
+                if count == wanted { Ok(String::new()) } else { Err(format!("{count} members")) }
+            })
+            .await
         }
         "ready" => {
             let replicas = words.replicas(2, world);

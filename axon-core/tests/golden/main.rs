@@ -37,13 +37,22 @@ stories! {
     a_learner_is_promoted_when_it_has_caught_up
     a_lost_answer_is_applied_once
     a_lost_answer_to_a_swap_is_no_conflict
+    a_member_not_heard_of_yet_is_not_called_dead
+    a_member_that_is_back_is_not_replaced
+    a_member_that_never_votes_is_not_promoted
     a_newcomer_joins_through_any_member
+    a_newcomer_knocks_until_there_is_a_leader
+    a_paused_leader_serves_nothing_stale
     a_put_survives_the_leader_that_acknowledged_it
     a_removal_that_would_lose_the_quorum_is_refused
     a_removed_member_is_told_and_disturbs_nobody
+    a_removed_member_left_running_moves_no_term
     a_replica_resumes_where_it_was_killed
+    events_tell_what_happened
     history_grows_old_whoever_leads
     leadership_moves_before_the_leader_is_removed
     leadership_moves_when_asked
     quorum_loss_is_answered_at_once
+    two_dead_members_of_one_name_are_replaced_at_once
+    writes_go_on_while_leadership_moves
 }

@@ -1,6 +1,7 @@
 //! What a script acts on: replicas by number, on one network, each with disks that outlive it.
 //!
-//! Replica `n` is called `node<n>` unless the script says otherwise, and listens on `n<n>`. The
+//! Replica `n` is called `node<n>` unless the script says otherwise, listens on `n<n>`, and has a
+//! directory of its own: whoever comes under the name of another comes with an empty one. The
 //! lowest living number campaigns first: each has election timeouts that are longer than its
 //! predecessor's, and every campaign begins after all leases have run out. So scripts know who wins.
 
@@ -11,6 +12,7 @@ use axon_core::transport::memory::{Cut, MemNetwork};
 use axon_core::{Cluster, Error};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -27,6 +29,8 @@ pub struct World {
     pub replicas: BTreeMap<u64, Replica>,
     /// Commands that were begun and are not finished yet.
     pub begun: VecDeque<JoinHandle<String>>,
+    /// Puts that go on while other commands run, until this is set.
+    pub load: Option<(JoinHandle<String>, Arc<AtomicBool>)>,
     /// How much of the past the replicas to come keep.
     pub history: History,
     /// Where the replicas' directories lie; `None` when they live in memory.
@@ -85,7 +89,7 @@ impl World {
         let Start { number, name, origin, promotion } = start;
         let shortest = Duration::from_millis(400 + 150 * number);
         let config = Config {
-            data_dir: self.disks.as_ref().map(|disks| disks.path().join(&name)),
+            data_dir: self.disks.as_ref().map(|disks| disks.path().join(address(number))),
             name,
             listen: Some(address(number)),
             origin,

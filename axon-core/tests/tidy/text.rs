@@ -109,13 +109,16 @@ fn compare(above: &str, snippet: &[&str], files: &[TextFile]) -> Result<(), Stri
     Err(format!("the snippet is not {path}: they differ from the snippet's line {at} on"))
 }
 
-/// Lists Rust snippets of the guide that are not lines of its example, in the example's own order
-/// of lines; the indentation that they have there in common is left out.
+/// The examples that the guide quotes.
+const QUOTED: [&str; 2] = ["examples/guide.rs", "examples/grow.rs"];
+
+/// Lists Rust snippets of the guide that are not lines of one of its examples, in the example's own
+/// order of lines; the indentation that they have there in common is left out.
 pub fn guide(files: &[TextFile]) -> Vec<String> {
     let text = |path: &str| {
         files.iter().find(|file| file.path == path).map_or("", |file| file.text.as_str())
     };
-    let example: Vec<&str> = text("examples/guide.rs").lines().collect();
+    let examples = QUOTED.map(|path| text(path).lines().collect::<Vec<&str>>());
     let mut violations = Vec::new();
     let mut shown = 0;
     let mut lines = text("docs/guide.md").lines().enumerate();
@@ -126,8 +129,9 @@ pub fn guide(files: &[TextFile]) -> Vec<String> {
         let snippet: Vec<&str> =
             lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
         shown += 1;
-        if !example.windows(snippet.len()).any(|window| is_indented(window, &snippet)) {
-            let message = "the snippet is nowhere in examples/guide.rs";
+        let mut windows = examples.iter().flat_map(|example| example.windows(snippet.len()));
+        if !windows.any(|window| is_indented(window, &snippet)) {
+            let message = format!("the snippet is nowhere in {}", QUOTED.join(" or "));
             violations.push(format!("docs/guide.md:{}: {message}", number + 1));
         }
     }

@@ -12,7 +12,7 @@
 //! What a running server answers is held against the document by a fuzzer: `make fuzz`.
 
 use crate::problem::{Code, MEDIA_TYPE};
-use crate::routes::{self, cluster, health, kv, v1, watch};
+use crate::routes::{self, cluster, events, health, kv, v1, watch};
 use crate::wire;
 use axum::body::Body;
 use axum::http::Response;
@@ -105,6 +105,7 @@ problems! {
         v1::range::operations::list, v1::range::operations::delete,
         v1::history::answer, v1::txn::answer, watch::watch,
         cluster::status, cluster::members, cluster::promote, cluster::remove, cluster::transfer,
+        events::events,
         health::livez, health::readyz, health::metrics, health::version, document,
     ),
     modifiers(&Everywhere),

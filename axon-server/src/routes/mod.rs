@@ -1,6 +1,7 @@
 //! The doors: each turns a request into a call on core, and what core answers into a response.
 
 pub(crate) mod cluster;
+pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod kv;
 mod parts;

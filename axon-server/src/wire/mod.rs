@@ -2,10 +2,12 @@
 //!
 //! Names and order of the fields are the contract; `tests/fixtures` holds each shape as documented.
 //! Shapes borrow from what they show, so that an answer is encoded once, into the buffer that is sent.
-//! [`simple`] has the doors at `/kv`, [`kv`] and [`txn`] the data under `/v1`, [`cluster`] the rest;
+//! [`simple`] has the doors at `/kv`, [`kv`] and [`txn`] the data under `/v1`, [`cluster`] and
+//! [`events`] the rest;
 //! [`text`] is how JSON carries bytes that may not be text.
 
 pub mod cluster;
+pub mod events;
 pub mod kv;
 pub mod simple;
 pub mod text;
@@ -13,6 +15,7 @@ pub mod txn;
 pub mod watch;
 
 pub use cluster::{Check, Health, Members, Status, TransferRequest, Version};
+pub use events::Events;
 pub use simple::{Pair, PutRequest, Success, append_member};
 
 use bytes::Bytes;
