@@ -1,4 +1,5 @@
 //! A real launcher with real servers in a directory and ports of its own.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use axon_launcher::probe::{Answer, NodeClient};
 use axon_launcher::process::Process;
