@@ -1,8 +1,6 @@
 //! The launcher behind a token, with real servers: what strangers get, and what they do not.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-// Each test file uses its own part.
-#[allow(dead_code, reason = "shared with other test files")]
 mod support;
 
 use std::fs;
@@ -19,10 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn ask(port: u16, line: &str, headers: &[&str], body: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    let mut lines = headers.join("\r\n");
+    if !lines.is_empty() {
+        lines.push_str("\r\n");
+    }
     let length = body.len();
     let request = format!(
-        "{line} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        "{line} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n{lines}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
@@ -79,12 +80,12 @@ async fn behind_a_token_strangers_get_nothing_and_a_session_goes_through() {
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     let term = site.status(node).await["term"].clone();
     peer.write_all(&[0; 64]).unwrap();
-    let mut heard = Vec::new();
+    let mut said = Vec::new();
     // Cut off is as good as closed.
-    peer.take(1 << 20).read_to_end(&mut heard).ok();
+    peer.take(1 << 20).read_to_end(&mut said).ok();
     let cluster = site.manifest()["cluster_id"].as_str().unwrap().to_owned();
-    let heard = String::from_utf8_lossy(&heard);
-    assert!(!heard.contains("node1") && !heard.contains(&cluster), "{heard}");
+    let said = String::from_utf8_lossy(&said);
+    assert!(!said.contains("node1") && !said.contains(&cluster), "{said}");
     assert_eq!(site.status(node).await["term"], term);
 
     let wrong = ["authorization: Bearer a-token-of-someone-else"];

@@ -247,7 +247,7 @@ impl Peers {
     }
 
     /// The quorum of the configuration that is worst off: a joint one needs both of its halves.
-    fn weakest(&self, configs: &[BTreeSet<u64>]) -> Quorum {
+    pub(crate) fn weakest(&self, configs: &[BTreeSet<u64>]) -> Quorum {
         let quorums = configs.iter().map(|voters| {
             let alive = voters.iter().filter(|id| self.is_alive(NodeId(**id))).count();
             Quorum { alive, needed: voters.len() / 2 + 1, voters: voters.len(), lost: false }

@@ -47,7 +47,8 @@ fn standing(metrics: &RaftMetrics<TypeConfig>, peers: &Peers) -> Standing {
             last_contact: report.map(|report| report.heard.elapsed()),
         }
     };
-    let quorum = peers.quorum();
+    // By the membership of this moment; `lost` takes its time.
+    let quorum = peers.weakest(membership.get_joint_config());
     Standing {
         purged_index: LogIndex(metrics.purged.as_ref().map_or(0, |purged| purged.index)),
         vote: (vote.term > 0).then_some(NodeId(vote.voted_for)),
@@ -57,7 +58,7 @@ fn standing(metrics: &RaftMetrics<TypeConfig>, peers: &Peers) -> Standing {
             alive: quorum.alive,
             needed: quorum.needed,
             voters: quorum.voters,
-            lost: quorum.lost,
+            lost: peers.quorum().lost,
         },
         peers: others.map(|(id, _)| peer(*id)).collect(),
     }
