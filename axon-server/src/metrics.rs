@@ -19,7 +19,7 @@ use std::time::Duration;
 pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The routes, as they are labelled. The last stands for everything else.
-const ROUTES: [&str; 19] = [
+const ROUTES: [&str; 20] = [
     "/kv/{key}",
     "/kv",
     "/v1/kv/{key}",

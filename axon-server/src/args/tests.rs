@@ -290,7 +290,7 @@ fn a_mistake_is_one_line_that_names_it() {
     let here = ["--name", "n1", "--data-dir", "/d"];
     let refused = |flags: &[&str]| line(&[&here, flags].concat(), &[]);
     let both = ["--history-latest-only", "--history-age", "1h"];
-    let cases: [(String, &[&str]); 22] = [
+    let cases: [(String, &[&str]); 25] = [
         (line(&[], &[]), &["--name is missing", "AXON_NAME"]),
         (line(&["--name", "n1"], &[]), &["--data-dir is missing", "AXON_DATA_DIR"]),
         (line(&["--nam", "n1"], &[]), &["'--nam'", "did you mean --name?", "--help"]),

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 /// How long a node may leave a stranger on the line.
 const LINE_MAX: Duration = Duration::from_secs(10);
@@ -156,17 +157,21 @@ async fn intruders(rig: &mut Rig) -> Check<(usize, usize)> {
         rig.rng.fill_bytes(&mut noise);
         openings.push(frame(&noise));
     }
-    let (mut calls, mut bytes) = (0, 0);
+    let mut lines = JoinSet::new();
     for node in rig.nodes().await? {
-        for opening in &openings {
-            let told = call(node.port + 1, opening).await?;
-            for secret in &secrets {
-                let leaked = told.windows(secret.len()).any(|window| window == secret.as_slice());
-                ensure!(!leaked, "a stranger was told {:?}", String::from_utf8_lossy(secret));
-            }
-            calls += 1;
-            bytes += told.len();
+        for opening in openings.clone() {
+            lines.spawn(async move { call(node.port + 1, &opening).await });
         }
+    }
+    let (mut calls, mut bytes) = (0, 0);
+    while let Some(told) = lines.join_next().await {
+        let told = told.map_err(|error| error.to_string())??;
+        for secret in &secrets {
+            let leaked = told.windows(secret.len()).any(|window| window == secret.as_slice());
+            ensure!(!leaked, "a stranger was told {:?}", String::from_utf8_lossy(secret));
+        }
+        calls += 1;
+        bytes += told.len();
     }
     Ok((calls, bytes))
 }
