@@ -17,7 +17,7 @@ use crate::config::{Config, Origin, Promotion, RuntimeChoice};
 use crate::discovery::Discovery;
 use crate::error::{Error, ErrorOutcome};
 use crate::events::Event;
-use crate::founding::{self, Founded, Plugins, Released};
+use crate::founding::{self, Founded, Plugins};
 use crate::headroom;
 use crate::membership;
 use crate::raft::engine::{Engine, Parts};
@@ -44,8 +44,6 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 const SEEN_DEADLINE: Duration = Duration::from_secs(1);
 /// Entries behind which a replica is not ready.
 const READY_LAG_MAX: u64 = 10_000;
-/// How long a replica that has stopped waits until its data directory is free.
-const RELEASE_DEADLINE: Duration = Duration::from_secs(3);
 /// How long a leader tries to hand over before it stops.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -84,8 +82,6 @@ struct Running {
     member: Member,
     hub: Arc<Hub>,
     discovery: Arc<Discovery>,
-    /// Its data directory; `None` in memory.
-    directory: Option<Released>,
 }
 
 impl Drop for Inner {
@@ -635,11 +631,9 @@ impl Cluster {
     /// ```
     pub async fn shutdown(&self) -> Result<(), Error> {
         let running = self.inner.running();
-        let directory = running.as_ref().ok().and_then(|running| running.directory.clone());
         let stopped = match running {
             Ok(running) => {
                 let engine = running.engine.clone();
-                drop(running);
                 let retiring = async move {
                     if engine.leads() && engine.members().len() > 1 {
                         let handed = engine.hand_over("it stops");
@@ -652,11 +646,6 @@ impl Cluster {
             Err(_) => Ok(()),
         };
         self.inner.end(&Error::ShutDown);
-        if let Some(directory) = directory {
-            // Tasks that were told to stop end when their runtime comes to them; a call under way may
-            // take longer, and keeps the directory until it has its answer.
-            let _ = tokio::time::timeout(RELEASE_DEADLINE, directory.wait()).await;
-        }
         stopped
     }
 
@@ -858,6 +847,8 @@ async fn run(
     let (weak, told) = (Arc::downgrade(inner), hub.clone());
     let (watched, told_of) = (engine.clone(), discovery.clone());
     engine.keep(async move {
+        // The lock on the directory is held for as long as anything may write to it.
+        let _directory = directory;
         let cause = tokio::select! {
             fault = watched.faulted() => fault,
             id = announced => Error::Removed { id },
@@ -871,7 +862,7 @@ async fn run(
         drop(weak);
         std::future::pending::<()>().await;
     });
-    let running = Running { engine, name: identity.name, member, hub, discovery, directory };
+    let running = Running { engine, name: identity.name, member, hub, discovery };
     let _ = inner.phase.send_replace(Phase::Running(Arc::new(running)));
     Ok(())
 }

@@ -14,7 +14,6 @@ use crate::raft::peers;
 use crate::runtime;
 use crate::secret::Secret;
 use crate::storage::builtin::{DiskEngine, MemoryEngine};
-use crate::storage::held::{Guard, hold};
 use crate::storage::space::Reserve;
 use crate::storage::{Storage, StorageEngine};
 use crate::transport::lobby::Lobby;
@@ -28,7 +27,6 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// The shortest and the longest pause between two rounds of knocking.
 const KNOCK_MIN: Duration = Duration::from_millis(100);
@@ -55,24 +53,12 @@ pub(crate) struct Plugins {
 pub(crate) struct Founded {
     pub(crate) identity: Identity,
     pub(crate) storage: Storage,
-    /// Its directory, which other processes are kept out of; `None` in memory.
-    pub(crate) directory: Option<Released>,
+    /// Keeps other processes out; `None` in memory.
+    pub(crate) directory: Option<DataDir>,
     /// What is set aside on its disk; `None` where the disk is not watched.
     pub(crate) reserve: Option<Reserve>,
     /// Where members are that it was told of while it knocked.
     pub(crate) doors: Vec<String>,
-}
-
-/// Tells when a data directory is free for others again.
-#[derive(Clone)]
-pub(crate) struct Released(watch::Receiver<()>);
-
-impl Released {
-    /// Returns once nothing of the replica can write there any more.
-    pub(crate) async fn wait(mut self) {
-        // Nothing is ever sent: this ends with the sender.
-        while self.0.changed().await.is_ok() {}
-    }
 }
 
 impl Identity {
@@ -239,12 +225,8 @@ fn open(
         reserve.make_room_to_start();
     }
     let storage = engine.open(directory.path(), identity.log_id)?;
-    let (holds, released) = watch::channel(());
-    // In this order: who waits is told when the lock is gone.
-    let guard: Guard = Arc::new((directory, holds));
-    let (storage, reserve) = (hold(storage, &guard), reserve.map(|reserve| reserve.held(&guard)));
     let doors = Vec::new();
-    Ok(Founded { identity, storage, directory: Some(Released(released)), reserve, doors })
+    Ok(Founded { identity, storage, directory: Some(directory), reserve, doors })
 }
 
 /// A replica that is made anew each time it starts.

@@ -12,7 +12,6 @@
 
 pub mod builtin;
 pub mod disk;
-pub(crate) mod held;
 pub mod memory;
 pub mod redb;
 pub mod scratch;

@@ -9,7 +9,6 @@
 
 use super::Result;
 use super::disk::{Disk, DiskSpace};
-use super::held::Guard;
 use crate::error::StorageError;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,19 +25,11 @@ pub(crate) struct Reserve {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
     path: PathBuf,
-    /// Keeps the directory locked while anyone may still write the file.
-    _guard: Option<Guard>,
 }
 
 impl Reserve {
     pub(crate) fn new(disk: Arc<dyn Disk>, directory: &Path) -> Self {
-        let (directory, path) = (directory.to_owned(), directory.join(RESERVE_NAME));
-        Self { disk, directory, path, _guard: None }
-    }
-
-    /// The same, holding on to `guard`.
-    pub(crate) fn held(self, guard: &Guard) -> Self {
-        Self { _guard: Some(guard.clone()), ..self }
+        Self { disk, directory: directory.to_owned(), path: directory.join(RESERVE_NAME) }
     }
 
     /// How much room there is.
