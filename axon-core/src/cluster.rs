@@ -25,7 +25,7 @@ use crate::raft::message::{Reply, Request};
 use crate::raft::peers::Myself;
 use crate::runtime::{self, simulation};
 use crate::session::Session;
-use crate::status::{MemberStatus, Membership, Metrics, RaftState, SeenNode, Status};
+use crate::status::{MemberStatus, Membership, Metrics, SeenNode, Status};
 use crate::store::Store;
 use crate::transport::Transport;
 use crate::types::{ClusterId, LogIndex, Member, NodeId};
@@ -335,7 +335,7 @@ impl Cluster {
         let leader = engine.leader().map(|(id, _)| id);
         let members = engine.members().into_iter();
         Ok(members
-            .map(|(id, member, voter)| member_status(&engine, leader, id, member, voter))
+            .map(|(id, member, voter)| engine.member_status(leader, id, member, voter))
             .collect())
     }
 
@@ -734,37 +734,6 @@ fn own_runtime() -> Result<Runtime, Error> {
         .map_err(|error| Error::Halted { cause: format!("cannot start threads: {error}") })
 }
 
-fn member_status(
-    engine: &Engine,
-    leader: Option<NodeId>,
-    id: NodeId,
-    member: Member,
-    voter: bool,
-) -> MemberStatus {
-    let report = engine.peers.report(id);
-    let myself = id == engine.id();
-    let own_version = || env!("CARGO_PKG_VERSION").to_owned();
-    let applied = || engine.reader.view().position().index;
-    MemberStatus {
-        id,
-        member,
-        membership: if voter { Membership::Voter } else { Membership::Learner },
-        leader: leader == Some(id),
-        alive: engine.peers.is_alive(id),
-        version: if myself {
-            Some(own_version())
-        } else {
-            report.as_ref().map(|r| r.pong.version.clone())
-        },
-        applied_index: if myself {
-            Some(applied())
-        } else {
-            report.as_ref().map(|report| LogIndex(report.pong.applied_index))
-        },
-        last_contact: if myself { Some(Duration::ZERO) } else { report.map(|r| r.heard.elapsed()) },
-    }
-}
-
 /// Opens what there is, or begins to knock.
 async fn begin(inner: &Arc<Inner>, plugins: Plugins) -> Result<(), Error> {
     let config = inner.config.clone();
@@ -869,11 +838,3 @@ async fn run(
 
 #[cfg(test)]
 mod tests;
-
-impl RaftState {
-    /// Reports whether this is the leader's.
-    #[must_use]
-    pub const fn is_leader(self) -> bool {
-        matches!(self, Self::Leader)
-    }
-}

@@ -18,6 +18,12 @@ pub enum RaftState {
 }
 
 impl RaftState {
+    /// Reports whether this is the leader's.
+    #[must_use]
+    pub const fn is_leader(self) -> bool {
+        matches!(self, Self::Leader)
+    }
+
     /// The word for it, as shown to people and programs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

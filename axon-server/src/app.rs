@@ -158,7 +158,7 @@ impl App {
 }
 
 /// The doors that axum's router finds.
-fn doors() -> [(&'static str, MethodRouter<Arc<Shared>>); 12] {
+fn doors() -> [(&'static str, MethodRouter<Arc<Shared>>); 13] {
     [
         ("/v1/watch", get(watch::watch)),
         ("/v1/snapshot", get(snapshot::snapshot)),

@@ -155,7 +155,7 @@ async fn a_failure_midway_breaks_the_body_off() {
     let address = listener.local_addr().unwrap();
     tokio::spawn(serve(cluster, listener, Options::default(), std::future::pending()));
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET /v1/snapshot HTTP/1.1\r\nhost: axon\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /v1/snapshot HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     let read = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer);
     let _ = tokio::time::timeout(PATIENCE, read).await.expect("it is closed");

@@ -36,13 +36,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// Changes of membership that may wait.
 const CHANGES_MAX: usize = 256;
 /// How long the Raft core of a replica that stops may take: longer only when its log waits for space.
 const CORE_STOP_DEADLINE: Duration = Duration::from_secs(3);
+/// How long its tasks may take to end where they stand.
+const TASKS_STOP_DEADLINE: Duration = Duration::from_secs(1);
 /// How long the checkpoint of a replica that stops may take.
 const LAST_CHECKPOINT_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a read waits on a replica that takes no commands: it has what it needs, or never will.
@@ -113,7 +115,7 @@ pub(crate) struct Engine {
     log_store: Arc<dyn LogStore>,
     config: Arc<Config>,
     changes: mpsc::Sender<Change>,
-    tasks: Mutex<Vec<AbortHandle>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
     /// Elections started here, since the start.
     pub(crate) elections: AtomicU64,
     /// Other leaders than before, since the start.
@@ -217,8 +219,10 @@ impl Engine {
 
     /// Runs `task` until the engine stops.
     pub(crate) fn keep(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let handle = runtime::spawn(task).abort_handle();
-        self.tasks.lock().expect("no holder of the tasks' lock panics").push(handle);
+        let handle = runtime::spawn(task);
+        let mut tasks = self.tasks.lock().expect("no holder of the tasks' lock panics");
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(handle);
     }
 
     /// Makes this replica the first and only voter of its cluster.
@@ -457,7 +461,13 @@ impl Engine {
         };
         self.checkpointer.call_off();
         let tasks = std::mem::take(&mut *self.tasks.lock().expect("no holder panics"));
-        tasks.iter().for_each(AbortHandle::abort);
+        tasks.iter().for_each(JoinHandle::abort);
+        let ended = async {
+            for task in tasks {
+                let _ = task.await;
+            }
+        };
+        let _ = tokio::time::timeout(TASKS_STOP_DEADLINE, ended).await;
         let log = self.log_store.clone();
         runtime::blocking(move || log.close()).await;
         checkpointed.map_err(Error::from)

@@ -44,12 +44,14 @@ pub(crate) async fn accept(engine: Arc<Engine>) {
     }
 }
 
-/// Lets a member or a newcomer in; it then has a task of its own.
+/// Lets a member or a newcomer in; it then has a task of its own, which ends with the engine: a
+/// replica that has stopped answers nobody.
 async fn introduce(engine: Arc<Engine>, channel: Channel, said: Arc<Mutex<Option<Instant>>>) {
     match welcome(&engine, channel).await {
         Ok((peer, channel)) => {
-            runtime::spawn(async move {
-                if let Err(error) = serve(&engine, peer, channel).await {
+            let served = engine.clone();
+            engine.keep(async move {
+                if let Err(error) = serve(&served, peer, channel).await {
                     tracing::debug!("a channel from a peer ended: {error}");
                 }
             });

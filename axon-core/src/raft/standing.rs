@@ -3,8 +3,8 @@
 use super::TypeConfig;
 use super::engine::Engine;
 use super::peers::{Peers, Report};
-use crate::status::{PeerStatus, Quorum};
-use crate::types::{LogIndex, NodeId};
+use crate::status::{MemberStatus, Membership, PeerStatus, Quorum};
+use crate::types::{LogIndex, Member, NodeId};
 use openraft::rt::WatchReceiver;
 use openraft::{Instant, RaftMetrics};
 use std::time::Duration;
@@ -21,6 +21,42 @@ pub(crate) struct Standing {
 }
 
 impl Engine {
+    /// A member as this replica sees it.
+    pub(crate) fn member_status(
+        &self,
+        leader: Option<NodeId>,
+        id: NodeId,
+        member: Member,
+        voter: bool,
+    ) -> MemberStatus {
+        let report = self.peers.report(id);
+        let myself = id == self.id();
+        let own_version = || env!("CARGO_PKG_VERSION").to_owned();
+        let applied = || self.reader.view().position().index;
+        MemberStatus {
+            id,
+            member,
+            membership: if voter { Membership::Voter } else { Membership::Learner },
+            leader: leader == Some(id),
+            alive: self.peers.is_alive(id),
+            version: if myself {
+                Some(own_version())
+            } else {
+                report.as_ref().map(|r| r.pong.version.clone())
+            },
+            applied_index: if myself {
+                Some(applied())
+            } else {
+                report.as_ref().map(|report| LogIndex(report.pong.applied_index))
+            },
+            last_contact: if myself {
+                Some(Duration::ZERO)
+            } else {
+                report.map(|r| r.heard.elapsed())
+            },
+        }
+    }
+
     /// Reads off where this replica stands.
     pub(crate) fn standing(&self) -> Standing {
         standing(&self.raft.metrics().borrow_watched(), &self.peers)

@@ -1,3 +1,4 @@
+//! One node's task, with a process that only looks like a server.
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
 use axum::Router;

@@ -1,3 +1,4 @@
+//! Operations: their steps, their bounds, and who may cancel them.
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
 

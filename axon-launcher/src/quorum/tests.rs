@@ -1,3 +1,4 @@
+//! What each action does to the quorum, as tables.
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
 use crate::lifecycle::Phase;

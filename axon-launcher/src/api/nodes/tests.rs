@@ -1,3 +1,4 @@
+//! The routes of nodes and operations, over a cluster that was never made.
 #![allow(clippy::unwrap_used, reason = "tests")]
 use crate::api::{BODY_BYTES_MAX, actor, router};
 use crate::directory::DataDir;
