@@ -8,7 +8,7 @@
 //! too large is copied aside and cut to nothing, and a line written between the two is lost. That
 //! happens once in 8 MiB, within milliseconds, and only to log lines.
 //!
-//! [`line`] knows what a line says of itself, [`follow`] reads on over rotations.
+//! [`line`](mod@line) knows what a line says of itself, [`follow`] reads on over rotations.
 
 pub mod follow;
 pub mod line;

@@ -65,13 +65,17 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// Starts a launcher in an empty directory, and waits until all its nodes are ready.
+    /// Starts a launcher in an empty directory, and waits until all its nodes are ready
+    /// and vote.
     pub async fn start(args: &Args, seed: u64, surroundings: Surroundings) -> Check<Self> {
         let mut rig = Self::prepare(args, seed, surroundings)?;
         let names: Vec<String> = (1..=rig.nodes).map(|number| format!("node{number}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let started = rig.start_and_wait(&names).await;
-        if let Err(violation) = started {
+        let started = async {
+            rig.start_and_wait(&names).await?;
+            rig.wait_voters().await
+        };
+        if let Err(violation) = started.await {
             rig.end(false).await;
             return Err(violation);
         }
@@ -295,6 +299,20 @@ impl Rig {
                 if !self.is_ready(node.port).await {
                     return Err(format!("{id} is online, not ready"));
                 }
+            }
+            Ok(Some(()))
+        })
+        .await
+    }
+
+    /// Waits until all nodes know that all vote: before that, the first alone decides.
+    async fn wait_voters(&mut self) -> Check {
+        let wanted = usize::from(self.nodes);
+        until("every node votes", PATIENCE, async || {
+            for node in self.nodes().await? {
+                let status = self.http.get_json(node.port, "/v1/status").await?;
+                let voters = status["voters"].as_array().map_or(0, Vec::len);
+                ensure!(voters == wanted, "{} knows {voters} voters", node.id);
             }
             Ok(Some(()))
         })
