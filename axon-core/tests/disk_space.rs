@@ -191,7 +191,9 @@ async fn without_a_majority_with_space_writes_are_refused_and_reads_go_on() {
     // The cluster can still decide: leadership moves, and its new leader commits.
     let target = nodes[2].status().node_id;
     nodes[0].cluster.transfer_leadership(Some(target)).await.unwrap();
-    assert_eq!(nodes[0].put("k").await, Err(Error::DiskFull));
+    // It looks at what the voters say of their disks four times a second.
+    let refused = until("the new leader refuses", async || nodes[0].put("k").await.err()).await;
+    assert_eq!(refused, Error::DiskFull);
 
     nodes[0].leave(AMPLE).await;
     until("writes are taken", async || nodes[1].put("after").await.ok()).await;

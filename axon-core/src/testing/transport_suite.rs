@@ -259,7 +259,7 @@ async fn cancelled_calls_leave_nothing_behind(a: Arc<dyn Transport>, b: Arc<dyn 
     let _sink = send_all(dialed.sink, frames.to_vec()).await;
     let _stream = expect_all(accepted.stream, &frames).await;
     // An accepted channel that is dropped unheard ends the dialer's.
-    let (mut dialed, accepted) = join(&*a, &*b).await;
+    let (mut dialed, accepted) = join_past_the_closed(&*a, &*b).await;
     drop(accepted);
     assert!(!matches!(dialed.stream.next().await, Some(Ok(_))), "a frame came from nobody");
 }
