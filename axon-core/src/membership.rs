@@ -38,6 +38,8 @@ use crate::raft::engine::{Change, Engine};
 use crate::raft::message::{Announcement, JoinRequest, Reply, Request};
 use crate::runtime;
 use crate::types::{Member, NodeId};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -391,16 +393,27 @@ async fn check_quorum_without(
     Err(Reply::WouldLoseQuorum { reason, alive, needed, voters })
 }
 
-/// Those of `ids` who answer; returns early once they are `enough`. Who was not heard of yet is waited
-/// for: it has just come or moved, or this replica has just begun.
+/// Those of `ids` who answer now; returns early once they are `enough`. Each is asked: what was heard a
+/// second ago is no ground to decide on. Who was never heard of is waited for: it has just come or
+/// moved, or this replica has just begun.
 async fn living(engine: &Engine, ids: &[NodeId], enough: usize) -> Vec<NodeId> {
-    let deadline = runtime::now() + HEARD_WITHIN;
+    let began = runtime::now();
+    let peers = &engine.peers;
+    let answers = |id: &NodeId| *id == engine.id() || peers.has_answered_since(*id, began);
     loop {
-        let alive = ids.iter().copied().filter(|id| engine.peers.is_alive(*id));
-        let alive: Vec<NodeId> = alive.collect();
-        let unheard = |id: &NodeId| *id != engine.id() && engine.peers.report(*id).is_none();
-        if alive.len() >= enough || !ids.iter().any(unheard) || runtime::now() >= deadline {
-            return alive;
+        let silent = ids.iter().copied().filter(|id| !answers(id));
+        let mut asked: FuturesUnordered<_> = silent.map(|id| peers.look_for(id)).collect();
+        loop {
+            let alive: Vec<NodeId> = ids.iter().copied().filter(answers).collect();
+            if alive.len() >= enough || began.elapsed() >= HEARD_WITHIN {
+                return alive;
+            }
+            if asked.next().await.is_none() {
+                break;
+            }
+        }
+        if ids.iter().all(|id| answers(id) || peers.report(*id).is_some()) {
+            return ids.iter().copied().filter(answers).collect();
         }
         tokio::time::sleep(HEARD_INTERVAL).await;
     }

@@ -329,8 +329,7 @@ impl Supervisor {
         );
         if alive {
             let place = &node.place;
-            view.observed =
-                self.0.client.observe(place.api_port, &place.name, &place.cluster).await;
+            view.observe(self.0.client.observe(place.api_port, &place.name, &place.cluster).await);
             let failures = Failures::default();
             view.phase = match view.observed {
                 Observation::Answers { .. } => Phase::Running { failures },

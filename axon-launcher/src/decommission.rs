@@ -200,10 +200,9 @@ impl Supervisor {
             };
             // The list may lag; the known id does not depend on it.
             let known = self.manifest().node(name).and_then(|spec| spec.node_id);
-            let own = node.view().observed.status().map(|status| status.node_id);
+            let own = node.view().node_id;
             let named = members.iter().filter(|m| m.name == name.as_str()).map(|m| m.id);
-            let ids: BTreeSet<u64> =
-                known.into_iter().chain(own).chain(named).filter(|id| *id != 0).collect();
+            let ids: BTreeSet<u64> = known.into_iter().chain(own).chain(named).collect();
             for id in ids {
                 match self.remove_id(port, id).await {
                     Removal::Done => {}

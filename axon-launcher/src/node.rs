@@ -88,6 +88,8 @@ pub struct View {
     pub next_start: Option<SystemTime>,
     /// What its process last said.
     pub observed: Observation,
+    /// The id it last said that it has; it keeps it while it is down.
+    pub node_id: Option<u64>,
     /// How its last process ended.
     pub last_exit: Option<LastExit>,
     /// What is wrong, in a sentence, if anything is.
@@ -98,6 +100,13 @@ impl View {
     /// Reports whether the node runs and answers.
     pub fn online(&self) -> bool {
         matches!(self.phase, Phase::Running { .. })
+    }
+
+    /// Takes down what the node says now.
+    pub(crate) fn observe(&mut self, seen: Observation) {
+        let id = seen.status().map(|status| status.node_id).filter(|id| *id != 0);
+        self.node_id = id.or(self.node_id);
+        self.observed = seen;
     }
 
     /// What the node says of itself, if it runs and answers.
@@ -146,6 +155,7 @@ impl Node {
             started: None,
             next_start: None,
             observed: Observation::Silent,
+            node_id: None,
             last_exit: None,
             trouble: None,
         });
@@ -470,7 +480,7 @@ impl Task {
                     _ => None,
                 };
                 let changed = view.observed != seen;
-                view.observed = seen;
+                view.observe(seen);
                 return changed;
             }
             false

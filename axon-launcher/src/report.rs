@@ -5,6 +5,7 @@
 use crate::manifest::{Decommission, Desired, Manifest};
 use crate::node::View;
 use crate::probe::Status;
+use crate::roster::id_of;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -93,7 +94,7 @@ pub fn report(manifest: &Manifest, views: &BTreeMap<String, View>) -> BTreeMap<S
         let name = spec.name.to_string();
         let Some(view) = views.get(&name) else { continue };
         let status = view.status();
-        let node_id = status.map(|s| s.node_id).filter(|id| *id != 0).or(spec.node_id);
+        let node_id = id_of(spec, Some(view));
         let report = NodeReport {
             id: name.clone(),
             api_port: spec.api_port,
@@ -172,6 +173,7 @@ pub(crate) mod tests {
                 ready: true,
                 rtt: Duration::ZERO,
             },
+            node_id: Some(id),
             last_exit: None,
             trouble: None,
         }

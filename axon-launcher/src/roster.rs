@@ -45,8 +45,7 @@ pub fn nodes(
 
 /// The id of a node: as it says itself, else as it last said.
 pub(crate) fn id_of(spec: &NodeSpec, view: Option<&View>) -> Option<u64> {
-    let said = view.and_then(View::status).map(|status| status.node_id);
-    said.filter(|id| *id != 0).or(spec.node_id)
+    view.and_then(|view| view.node_id).or(spec.node_id)
 }
 
 fn node(spec: &NodeSpec, view: &View, words: Words<'_>, usage: Usage) -> Node {

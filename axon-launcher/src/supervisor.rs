@@ -451,8 +451,7 @@ impl Supervisor {
         let views: Vec<_> = self.nodes().iter().map(|n| (n.name().clone(), n.view())).collect();
         self.edit(|manifest| {
             for (name, view) in &views {
-                let id = view.observed.status().map(|s| s.node_id).filter(|id| *id != 0);
-                if let (Some(id), Some(spec)) = (id, manifest.node_mut(name)) {
+                if let (Some(id), Some(spec)) = (view.node_id, manifest.node_mut(name)) {
                     spec.node_id = Some(id);
                 }
             }

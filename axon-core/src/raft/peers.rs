@@ -234,7 +234,8 @@ impl Peers {
             for (id, member, _) in &listed {
                 if *id != self.myself.id && !member.peer_address.is_empty() {
                     let address = self.address(*id).unwrap_or_else(|| member.peer_address.clone());
-                    runtime::spawn(self.clone().ping(*id, address));
+                    let (peers, id) = (self.clone(), *id);
+                    runtime::spawn(async move { peers.ping(id, address).await });
                 }
             }
             tokio::time::sleep(PING_INTERVAL).await;
@@ -258,7 +259,19 @@ impl Peers {
             .unwrap_or(none)
     }
 
-    async fn ping(self: Arc<Self>, id: NodeId, address: String) {
+    /// Asks a member whether it is there, and takes down what it says.
+    pub(crate) async fn look_for(&self, id: NodeId) {
+        if let Some(address) = self.address(id) {
+            self.ping(id, address).await;
+        }
+    }
+
+    /// Reports whether a peer has answered since then, and not gone away again.
+    pub(crate) fn has_answered_since(&self, id: NodeId, then: Instant) -> bool {
+        self.report(id).is_some_and(|report| report.alive && report.heard >= then)
+    }
+
+    async fn ping(&self, id: NodeId, address: String) {
         let reply = self.ask(id, &address, &Request::Ping, ALIVE_WITHIN).await;
         let mut table = self.table();
         let Some(peer) = table.get_mut(&id).filter(|peer| peer.address == address) else { return };

@@ -44,6 +44,7 @@ stories! {
     a_newcomer_knocks_until_there_is_a_leader
     a_paused_leader_serves_nothing_stale
     a_put_survives_the_leader_that_acknowledged_it
+    a_removal_asks_who_answers_now
     a_removal_that_would_lose_the_quorum_is_refused
     a_removed_member_is_told_and_disturbs_nobody
     a_removed_member_left_running_moves_no_term

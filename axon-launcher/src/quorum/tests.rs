@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
 use crate::lifecycle::Phase;
+use crate::probe::Observation;
 use crate::report::tests::view;
 
 /// A cluster in letters, node1 first: `L` leads, `v` votes and answers, `x` votes and does not answer,
@@ -219,6 +220,19 @@ fn the_picture_is_what_the_best_informed_node_says() {
             (Part::Learner, true, false, false),
         ]
     );
+    // Stopped before its id was written down, while its leader has not missed it yet.
+    manifest.nodes[1].node_id = None;
+    let mut leader = view("node1", 1, "leader", 4);
+    if let Observation::Answers { status, .. } = &mut leader.observed {
+        status.peers =
+            serde_json::from_value(serde_json::json!([{"id": 2, "alive": true}])).unwrap();
+    }
+    let down = View { phase: Phase::Stopped, pid: None, ..view("node2", 2, "follower", 4) };
+    let views = [("node1", leader), ("node2", down)].map(|(name, view)| (name.to_owned(), view));
+    let picture = Picture::of(&manifest, &views.into(), |_| false);
+    let node2 = picture.node("node2").unwrap();
+    assert_eq!((node2.part, node2.answers), (Part::Voter, false));
+    assert!(picture.node("#2").is_none());
     // A voter that no node of the manifest is counts, and does not answer.
     manifest.nodes.remove(1);
     let views = [("node1".to_owned(), view("node1", 1, "leader", 4))];
