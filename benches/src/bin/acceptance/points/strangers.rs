@@ -2,7 +2,7 @@
 //! nothing and learn nothing.
 
 use crate::http::Call;
-use crate::rig::{ALL, Rig, Surroundings};
+use crate::rig::{ALL, Rig, Surroundings, until};
 use crate::{Args, Check, ensure, files};
 use hyper::{Method, StatusCode};
 use rand::Rng;
@@ -17,12 +17,16 @@ use tokio::task::JoinSet;
 /// How long a node may leave a stranger on the line.
 const LINE_MAX: Duration = Duration::from_secs(10);
 
+/// How long the launcher may take to write down the ids of its nodes.
+const NOTED_MAX: Duration = Duration::from_secs(10);
+
 pub async fn run(args: &Args, seed: u64) -> Check<String> {
     Rig::with(args, seed, Surroundings::default(), async |rig| {
         let port = rig.api_ports().await?[0];
         rig.http.must_put(port, "before", "x").await?;
         rig.ledger.acknowledge("before".into(), "x".into());
         rig.settle().await?;
+        ids_written(rig).await?;
         let before = facts(rig).await?;
         let sites = other_sites(rig).await?;
         let names = no_names(rig).await?;
@@ -46,7 +50,18 @@ struct Facts {
     terms: Vec<Option<u64>>,
     members: Vec<serde_json::Value>,
     directories: Vec<PathBuf>,
-    manifest: Vec<u8>,
+    manifest: String,
+}
+
+/// Waits until the launcher has written down the ids that the nodes got: it does so by itself, soon
+/// after the first start.
+async fn ids_written(rig: &Rig) -> Check {
+    let manifest = files::manifest(&rig.data())?;
+    until("the ids of the nodes in the manifest", NOTED_MAX, async || {
+        let text = std::fs::read_to_string(&manifest).map_err(|error| error.to_string())?;
+        Ok((text.matches("\"node_id\"").count() == ALL.len()).then_some(()))
+    })
+    .await
 }
 
 async fn facts(rig: &mut Rig) -> Check<Facts> {
@@ -61,8 +76,8 @@ async fn facts(rig: &mut Rig) -> Check<Facts> {
     let listed = std::fs::read_dir(&root).map_err(|error| error.to_string())?;
     let mut directories: Vec<_> = listed.filter_map(|entry| Some(entry.ok()?.path())).collect();
     directories.sort();
-    let manifest =
-        std::fs::read(files::manifest(&rig.data())?).map_err(|error| error.to_string())?;
+    let manifest = std::fs::read_to_string(files::manifest(&rig.data())?)
+        .map_err(|error| error.to_string())?;
     let nodes = nodes.into_iter().map(|node| (node.id, (node.pid, node.online))).collect();
     Ok(Facts { nodes, terms, members, directories, manifest })
 }
