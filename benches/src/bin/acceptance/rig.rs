@@ -306,7 +306,7 @@ impl Rig {
     }
 
     /// Waits until all nodes know that all vote: before that, the first alone decides.
-    async fn wait_voters(&mut self) -> Check {
+    pub async fn wait_voters(&mut self) -> Check {
         let wanted = usize::from(self.nodes);
         until("every node votes", PATIENCE, async || {
             for node in self.nodes().await? {

@@ -86,5 +86,7 @@ async fn heal(rig: &mut Rig, victim: &str) -> Check {
     rig.control("delete", victim).await?;
     let added = rig.add(victim).await?;
     ensure!(added.status == StatusCode::OK, "adding {victim} again: {}", added.brief());
-    rig.wait_ready(&[victim]).await
+    rig.wait_ready(&[victim]).await?;
+    // Until it votes, the next one that stops would take the majority with it.
+    rig.wait_voters().await
 }
