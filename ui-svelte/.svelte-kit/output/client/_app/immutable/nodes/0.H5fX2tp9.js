@@ -1,1 +1,0 @@
-import"../chunks/xihTtKlq.js";import{C as e,P as t,c as n,d as r,f as i}from"../chunks/B_HS6RC5.js";var a=t({prerender:()=>!1,ssr:()=>!1});function o(t,a){var o=i(),s=e(o);n(s,()=>a.children),r(t,o)}export{o as component,a as universal};

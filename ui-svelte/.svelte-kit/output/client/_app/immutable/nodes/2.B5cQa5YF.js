@@ -1,1 +1,0 @@
-import"../chunks/xihTtKlq.js";import{d as e,p as t}from"../chunks/B_HS6RC5.js";var n=t(`<h1>Overview</h1>`);function r(t){var r=n();e(t,r)}export{r as component};
