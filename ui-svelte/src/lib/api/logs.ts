@@ -1,0 +1,51 @@
+// A node's log: its last lines, and those that follow.
+
+import { url, type ApiError } from './client';
+import { backOff } from './backoff';
+import { sse, type Closable } from './sse';
+import type { LogLine } from './types';
+
+export type LogLevel = NonNullable<LogLine['level']>;
+
+export interface LogQuery {
+	/** At least this bad. */
+	level?: LogLevel | undefined;
+	/** In its text, whatever the case. */
+	q?: string | undefined;
+	/** How many to begin with. */
+	lines?: number | undefined;
+}
+
+export interface LogHandlers {
+	onlines: (lines: LogLine[]) => void;
+	/** Lines were left out: how many, or null when nobody knows. */
+	ongap: (dropped: number | null) => void;
+	onopen?: () => void;
+	/** It broke off and comes back at `retryAt`; null: it does not. */
+	onbreak?: (error: ApiError | null, retryAt: number | null) => void;
+}
+
+const logPath = (id: string) => `/api/v1/nodes/${encodeURIComponent(id)}/logs`;
+
+/** The address of the log as text, to keep. */
+export const logText = (id: string, query: LogQuery = {}) => url(logPath(id), { ...query });
+
+export function followLogs(id: string, query: LogQuery, handlers: LogHandlers): Closable {
+	return sse(
+		logPath(id),
+		{ query: { follow: true, ...query } },
+		{
+			onopen: () => handlers.onopen?.(),
+			onmessage({ event, data }) {
+				if (event === 'lines') handlers.onlines((JSON.parse(data) as { lines: LogLine[] }).lines);
+				if (event === 'gap')
+					handlers.ongap((JSON.parse(data) as { dropped: number | null }).dropped);
+			},
+			onbreak(error, attempt, retryMs) {
+				const wait = backOff(error, attempt, retryMs);
+				handlers.onbreak?.(error, wait === null ? null : Date.now() + wait);
+				return wait;
+			}
+		}
+	);
+}
