@@ -14,10 +14,13 @@ export interface LogQuery {
 	q?: string | undefined;
 	/** How many to begin with. */
 	lines?: number | undefined;
+	/** Where to go on, instead of the last lines. */
+	from?: string | undefined;
 }
 
 export interface LogHandlers {
-	onlines: (lines: LogLine[]) => void;
+	/** `position` is where it goes on; empty while the first lines are still coming. */
+	onlines: (lines: LogLine[], position: string) => void;
 	/** Lines were left out: how many, or null when nobody knows. */
 	ongap: (dropped: number | null) => void;
 	onopen?: () => void;
@@ -36,8 +39,10 @@ export function followLogs(id: string, query: LogQuery, handlers: LogHandlers): 
 		{ query: { follow: true, ...query } },
 		{
 			onopen: () => handlers.onopen?.(),
-			onmessage({ event, data }) {
-				if (event === 'lines') handlers.onlines((JSON.parse(data) as { lines: LogLine[] }).lines);
+			onmessage({ event, data, id }) {
+				if (event === 'lines') {
+					handlers.onlines((JSON.parse(data) as { lines: LogLine[] }).lines, id);
+				}
 				if (event === 'gap')
 					handlers.ongap((JSON.parse(data) as { dropped: number | null }).dropped);
 			},
