@@ -14,8 +14,6 @@ export interface Message {
 export interface SseHandlers {
 	onopen?: () => void;
 	onmessage: (message: Message) => void;
-	/** Any byte arrived, comments too: the other side is alive. */
-	onalive?: () => void;
 	/** It broke off, or was refused. The answer is when to try again, in milliseconds; null: never. */
 	onbreak: (error: ApiError | null, attempt: number, retryMs: number) => number | null;
 }
@@ -30,6 +28,9 @@ export interface Closable {
 }
 
 const RETRY_MS = 1_000;
+
+/** Every stream says something, if only a comment, at least every 15 s. */
+const SILENCE_MS = 35_000;
 
 /** Takes a stream of server-sent events apart. */
 export class SseParser {
@@ -105,12 +106,9 @@ async function follow(
 		if (!signal.aborted) handlers.onmessage(message);
 	}, options.lastEventId);
 	while (!signal.aborted) {
-		const error = await connect(path, options, parser, signal, {
-			...handlers,
-			onopen: () => {
-				attempt = 0;
-				handlers.onopen?.();
-			}
+		const error = await connect(path, options, parser, signal, () => {
+			attempt = 0;
+			handlers.onopen?.();
 		});
 		if (signal.aborted) return;
 		attempt += 1;
@@ -124,21 +122,28 @@ async function connect(
 	path: string,
 	options: SseOptions,
 	parser: SseParser,
-	signal: AbortSignal,
-	handlers: SseHandlers
+	closed: AbortSignal,
+	onopen: () => void
 ): Promise<ApiError | null> {
 	const headers = new Headers({ accept: 'text/event-stream' });
 	if (parser.lastEventId !== '') headers.set('last-event-id', parser.lastEventId);
 	parser.reset();
+	const dead = new AbortController();
+	const watchdog = { timer: setTimeout(() => dead.abort(), SILENCE_MS) };
+	const alive = () => {
+		clearTimeout(watchdog.timer);
+		watchdog.timer = setTimeout(() => dead.abort(), SILENCE_MS);
+	};
 	try {
+		const signal = AbortSignal.any([closed, dead.signal]);
 		const response = await fetch(url(path, options.query), { headers, signal, cache: 'no-store' });
 		if (!response.ok || response.body === null) return await problemOf(response, false);
-		handlers.onopen?.();
+		onopen();
 		const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
 		for (;;) {
 			const { done, value } = await reader.read();
-			if (done || signal.aborted) return null;
-			handlers.onalive?.();
+			if (done || closed.aborted) return null;
+			alive();
 			parser.push(value);
 		}
 	} catch (cause) {
@@ -149,6 +154,8 @@ async function connect(
 			retryable: true,
 			cause
 		});
+	} finally {
+		clearTimeout(watchdog.timer);
 	}
 }
 
