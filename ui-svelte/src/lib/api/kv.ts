@@ -269,6 +269,14 @@ export function deletePrefix(
 	return request('DELETE', KV, { query, headers: conditions(options), timeoutMs: 60_000 });
 }
 
+/** Deletes the keys from `start` on and before `end`: up to 1,000 of them as one change. */
+export function deleteRange(
+	{ start, end }: Required<Pick<Range, 'start' | 'end'>>,
+	options: Pick<PutOptions, 'idempotencyKey'> = {}
+): Promise<Delete> {
+	return request('DELETE', KV, { query: { start, end }, headers: conditions(options) });
+}
+
 export interface HistoryPage {
 	/** Newest first. */
 	versions: Version[];
