@@ -60,7 +60,7 @@ export class Steps {
 	/** Does a step under one idempotency key, however often it is sent. Null: given up. */
 	async step<T>(send: (idempotencyKey: string) => Promise<T>): Promise<T | null> {
 		const idempotencyKey = intention();
-		for (let refusals = 0; ; ) {
+		for (let refusals = 0; ;) {
 			try {
 				return await send(idempotencyKey);
 			} catch (error) {
@@ -239,9 +239,7 @@ export class Import {
 		if (done !== null) this.written += batch.length;
 	}
 
-	async #lines(
-		take: (text: string, number: number) => Promise<void> | void
-	): Promise<void> {
+	async #lines(take: (text: string, number: number) => Promise<void> | void): Promise<void> {
 		this.readBytes = 0;
 		const lines = new Lines();
 		let number = 0;

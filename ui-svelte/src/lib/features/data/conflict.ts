@@ -16,9 +16,7 @@ export function outcomeOf(
 }
 
 /** How two values are compared: as the text that both are, else byte by byte. */
-export type Difference =
-	| { kind: 'same' }
-	| { kind: 'text' | 'hex'; theirs: string; mine: string };
+export type Difference = { kind: 'same' } | { kind: 'text' | 'hex'; theirs: string; mine: string };
 
 /** Bytes of a value that is compared byte by byte; each becomes three characters. */
 const HEX_BYTES_MAX = 64 << 10;

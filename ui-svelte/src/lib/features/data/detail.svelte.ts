@@ -91,7 +91,11 @@ export class OpenKey {
 	}
 
 	async #get(preview: number, signal: AbortSignal): Promise<void> {
-		const found = await getKey(this.key, { consistency: consistencyOf(this.read), preview }, signal);
+		const found = await getKey(
+			this.key,
+			{ consistency: consistencyOf(this.read), preview },
+			signal
+		);
 		if (found === null) {
 			this.opened = null;
 			this.source = null;

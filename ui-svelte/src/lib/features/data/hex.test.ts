@@ -11,7 +11,10 @@ describe('bytes as digits', () => {
 	});
 
 	it('may be typed with any blanks between them', () => {
-		expect(parseHex(' 00ff\t1A\n\n7f')).toEqual({ ok: true, bytes: Uint8Array.of(0, 255, 26, 127) });
+		expect(parseHex(' 00ff\t1A\n\n7f')).toEqual({
+			ok: true,
+			bytes: Uint8Array.of(0, 255, 26, 127)
+		});
 	});
 
 	it('are refused by line when they are none', () => {
@@ -28,7 +31,13 @@ describe('bytes as digits', () => {
 			digits: '40 41 42 43 44 45 46 47 48 49 4a 4b 4c 4d 4e 4f',
 			text: '@ABCDEFGHIJKLMNO'
 		});
-		expect(hexRow(Uint8Array.of(0, 0x7f), 0)).toEqual({ offset: '000000', digits: '00 7f', text: '..' });
-		expect([hexRows(all), hexRows(new Uint8Array(17)), hexRows(new Uint8Array())]).toEqual([16, 2, 0]);
+		expect(hexRow(Uint8Array.of(0, 0x7f), 0)).toEqual({
+			offset: '000000',
+			digits: '00 7f',
+			text: '..'
+		});
+		expect([hexRows(all), hexRows(new Uint8Array(17)), hexRows(new Uint8Array())]).toEqual([
+			16, 2, 0
+		]);
 	});
 });

@@ -64,34 +64,3 @@ function tokensOf(text: string): string[] {
 	}
 	return tokens;
 }
-
-export type Tone = 'plain' | 'name' | 'string' | 'number' | 'word';
-
-export interface Part {
-	readonly text: string;
-	readonly tone: Tone;
-}
-
-const PARTS = /("(?:[^"\\]|\\.)*"?)(\s*:)?|(-?\d[\d.eE+-]*)|(\b(?:true|false|null)\b)/g;
-
-/** A line of JSON in parts to be coloured. */
-export function colour(line: string): Part[] {
-	const parts: Part[] = [];
-	let end = 0;
-	const add = (text: string, tone: Tone) => {
-		if (text !== '') parts.push({ text, tone });
-	};
-	for (const match of line.matchAll(PARTS)) {
-		add(line.slice(end, match.index), 'plain');
-		const [all, text, colon, number] = match;
-		if (text !== undefined) {
-			add(text, colon === undefined ? 'string' : 'name');
-			add(colon ?? '', 'plain');
-		} else {
-			add(all, number === undefined ? 'word' : 'number');
-		}
-		end = match.index + all.length;
-	}
-	add(line.slice(end), 'plain');
-	return parts;
-}

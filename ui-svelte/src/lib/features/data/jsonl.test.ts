@@ -32,7 +32,8 @@ describe('a line of JSON', () => {
 			['{"key":"a","value":"b","encoding":"hex"}', 'has an unknown “encoding”'],
 			['{"key":"\\ud800","value":"b"}', 'has a “key” with half a character']
 		];
-		for (const [line, reason] of reasons) expect(parseLine(line)).toEqual({ kind: 'wrong', reason });
+		for (const [line, reason] of reasons)
+			expect(parseLine(line)).toEqual({ kind: 'wrong', reason });
 	});
 });
 

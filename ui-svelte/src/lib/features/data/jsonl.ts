@@ -17,9 +17,7 @@ export interface Pair {
 }
 
 export type Line =
-	| { kind: 'pair'; pair: Pair }
-	| { kind: 'blank' }
-	| { kind: 'wrong'; reason: string };
+	{ kind: 'pair'; pair: Pair } | { kind: 'blank' } | { kind: 'wrong'; reason: string };
 
 /** Reads one line. */
 export function parseLine(line: string): Line {

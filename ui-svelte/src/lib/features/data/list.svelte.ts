@@ -7,7 +7,7 @@
 import { countKeys, getPage, type Entry, type EntryPage, type Range } from '$lib/api/kv';
 import type { Read } from './address';
 import { isAborted } from './problem';
-import { keyId, prefixEnd, startsWith, successor, type Bytes } from './range';
+import { prefixEnd, startsWith, successor, type Bytes } from './range';
 import {
 	append,
 	begin,
@@ -23,9 +23,7 @@ import {
 const PREVIEW_BYTES = 96;
 
 export type Total =
-	| { state: 'counting' }
-	| { state: 'known'; count: number }
-	| { state: 'unknown'; error: unknown };
+	{ state: 'counting' } | { state: 'known'; count: number } | { state: 'unknown'; error: unknown };
 
 /** Who was asked, and what they showed. */
 export interface Source {
@@ -210,44 +208,5 @@ export class KeyList {
 		} catch (error) {
 			if (!signal.aborted && !isAborted(error)) this.total = { state: 'unknown', error };
 		}
-	}
-}
-
-/** The rows that are chosen, by key; they stay chosen while the list moves on. */
-export class Selection {
-	#entries = $state.raw<ReadonlyMap<string, Entry>>(new Map());
-	/** Where a range begins. */
-	#anchor: string | null = null;
-
-	readonly size = $derived(this.#entries.size);
-	readonly entries = $derived([...this.#entries.values()]);
-
-	has(entry: Entry): boolean {
-		return this.#entries.has(keyId(entry.key));
-	}
-
-	toggle(entry: Entry): void {
-		const entries = new Map(this.#entries);
-		const id = keyId(entry.key);
-		if (!entries.delete(id)) entries.set(id, entry);
-		this.#entries = entries;
-		this.#anchor = id;
-	}
-
-	/** Chooses all rows from the one chosen last to `entry`. */
-	extend(entry: Entry, rows: readonly Entry[]): void {
-		const at = rows.findIndex((row) => keyId(row.key) === keyId(entry.key));
-		const from = rows.findIndex((row) => keyId(row.key) === this.#anchor);
-		if (from < 0 || at < 0) return this.toggle(entry);
-		const entries = new Map(this.#entries);
-		for (const row of rows.slice(Math.min(from, at), Math.max(from, at) + 1)) {
-			entries.set(keyId(row.key), row);
-		}
-		this.#entries = entries;
-	}
-
-	clear(): void {
-		this.#entries = new Map();
-		this.#anchor = null;
 	}
 }

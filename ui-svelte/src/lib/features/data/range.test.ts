@@ -1,6 +1,16 @@
 // @vitest-environment node
 import { describe, expect, it } from 'vitest';
-import { asText, compare, concat, equal, keyId, prefixEnd, startsWith, successor, utf8 } from './range';
+import {
+	asText,
+	compare,
+	concat,
+	equal,
+	keyId,
+	prefixEnd,
+	startsWith,
+	successor,
+	utf8
+} from './range';
 
 const bytes = (...all: number[]) => Uint8Array.from(all);
 

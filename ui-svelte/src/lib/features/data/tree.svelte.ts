@@ -21,14 +21,17 @@ export class Branch {
 	/** How many keys and prefixes of this level were looked at. */
 	seen = $state(0);
 
+	readonly id: string;
+
 	constructor(
 		readonly prefix: Bytes,
+		/** How many keys it holds; null: the root, which is not counted here. */
 		readonly child: Child | null,
 		/** The prefix it lies in. */
 		readonly parent: Branch | null
-	) {}
-
-	readonly id = $derived(keyId(this.prefix));
+	) {
+		this.id = keyId(prefix);
+	}
 }
 
 export class PrefixTree {
@@ -67,9 +70,9 @@ export class PrefixTree {
 		return this.#load(branch);
 	}
 
-	async #reopen(branch: Branch, open: ReadonlySet<string>): Promise<void> {
+	async #reopen(branch: Branch, open: readonly string[]): Promise<void> {
 		for (const child of branch.children) {
-			if (!open.has(child.id)) continue;
+			if (!open.includes(child.id)) continue;
 			child.open = true;
 			await this.#load(child);
 			await this.#reopen(child, open);
@@ -105,14 +108,10 @@ export class PrefixTree {
 	}
 }
 
-function openPrefixes(branch: Branch): Set<string> {
-	const open = new Set<string>();
-	for (const child of branch.children) {
-		if (!child.open) continue;
-		open.add(child.id);
-		for (const id of openPrefixes(child)) open.add(id);
-	}
-	return open;
+/** The ids of the branches that are open, with all that lies below them. */
+function openPrefixes(branch: Branch): string[] {
+	const open = branch.children.filter((child) => child.open);
+	return open.flatMap((child) => [child.id, ...openPrefixes(child)]);
 }
 
 /** The branches that are in view, in order, with their depth. */
