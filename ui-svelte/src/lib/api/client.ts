@@ -74,7 +74,7 @@ export function url(path: string, query: Query = {}): string {
 	for (const [name, value] of Object.entries(query)) {
 		if (value === null || value === undefined) continue;
 		const encoded =
-			value instanceof Uint8Array ? percentEncode(value) : encodeURIComponent(String(value));
+			typeof value === 'object' ? percentEncode(value) : encodeURIComponent(String(value));
 		pairs.push(`${encodeURIComponent(name)}=${encoded}`);
 	}
 	return pairs.length === 0 ? path : `${path}?${pairs.join('&')}`;

@@ -34,8 +34,10 @@ const SILENCE_MS = 35_000;
 
 /** Takes a stream of server-sent events apart. */
 export class SseParser {
+	/** Of the last message that arrived whole: where to go on. */
 	lastEventId: string;
 	retryMs = RETRY_MS;
+	private id: string;
 	private rest = '';
 	private event = '';
 	private data: string[] = [];
@@ -44,7 +46,7 @@ export class SseParser {
 		private readonly emit: (message: Message) => void,
 		lastEventId = ''
 	) {
-		this.lastEventId = lastEventId;
+		this.lastEventId = this.id = lastEventId;
 	}
 
 	push(chunk: string): void {
@@ -65,10 +67,12 @@ export class SseParser {
 		this.rest = '';
 		this.event = '';
 		this.data = [];
+		this.id = this.lastEventId;
 	}
 
 	private line(line: string): void {
 		if (line === '') {
+			this.lastEventId = this.id;
 			if (this.data.length > 0) {
 				const event = this.event === '' ? 'message' : this.event;
 				this.emit({ event, data: this.data.join('\n'), id: this.lastEventId });
@@ -82,7 +86,7 @@ export class SseParser {
 		const value = colon === -1 ? '' : line.slice(colon + 1).replace(/^ /, '');
 		if (field === 'event') this.event = value;
 		else if (field === 'data') this.data.push(value);
-		else if (field === 'id' && !value.includes('\0')) this.lastEventId = value;
+		else if (field === 'id' && !value.includes('\0')) this.id = value;
 		else if (field === 'retry' && /^\d+$/.test(value)) this.retryMs = Number(value);
 	}
 }
