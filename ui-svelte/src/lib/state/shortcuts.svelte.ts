@@ -3,6 +3,7 @@
 // Single characters never act while something is typed, behind a dialog, or once they are switched
 // off (WCAG 2.1.4). Keys with Ctrl or Cmd act everywhere.
 
+import { untrack } from 'svelte';
 import { prefs } from './prefs.svelte';
 
 export type Shortcut = {
@@ -90,5 +91,5 @@ export function shortcut(
 	run: Shortcut['run'],
 	{ scope = 'This page' }: { scope?: string } = {}
 ): void {
-	$effect(() => shortcuts.add({ keys, label, run, scope }));
+	$effect(() => untrack(() => shortcuts.add({ keys, label, run, scope })));
 }
