@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { BREAK_AT, lane, laneWindow } from './lane';
+import { BREAK_AT, lane, laneHead, laneWindow } from './lane';
 
 describe('lane', () => {
 	it('is full when everything is replicated and committed', () => {
@@ -51,4 +51,11 @@ describe('laneWindow', () => {
 		expect(laneWindow([65])).toBe(256);
 		expect(laneWindow([3, 900, 80_000])).toBe(1_024);
 	});
+});
+
+it('the head is the end of the longest log that is known', () => {
+	const node = (last_log: number | null, matched: number | null) => ({ last_log, matched });
+	expect(laneHead([])).toBeNull();
+	expect(laneHead([node(null, null)])).toBeNull();
+	expect(laneHead([node(4, 3), node(null, 9), node(7, null)])).toBe(9);
 });

@@ -51,3 +51,11 @@ export function lane({ end, head, committed, window }: LaneInput): Lane | null {
 	};
 	return { committed: at(Math.min(last, committed ?? 0)), appended: at(last), broken };
 }
+
+/** The last entry of the longest log that is known; null while none is. */
+export function laneHead(
+	nodes: readonly { last_log: number | null; matched: number | null }[]
+): number | null {
+	const known = nodes.flatMap(({ last_log, matched }) => [last_log, matched]);
+	return known.reduce((most, end) => (end === null ? most : Math.max(most ?? 0, end)), null);
+}
