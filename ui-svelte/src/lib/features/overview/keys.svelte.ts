@@ -1,5 +1,6 @@
 // How many keys there are. Counting walks over all of them, so it is asked for seldom, and the answer
 // is shown with its age.
+import { untrack } from 'svelte';
 import { countKeys, type Consistency } from '$lib/api/kv';
 import { live } from '$lib/live/cluster.svelte';
 import { clock } from '$lib/live/clock.svelte';
@@ -35,7 +36,7 @@ export class Keys {
 			const took = performance.now() - began;
 			timer = setTimeout(() => void ask(), Math.max(EVERY_MS, took * REST));
 		};
-		void ask();
+		untrack(() => void ask());
 		return () => {
 			clearTimeout(timer);
 			ended.abort();
