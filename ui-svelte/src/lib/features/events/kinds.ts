@@ -122,9 +122,26 @@ export const severityWords: Record<Severity, string> = {
 	error: 'Error'
 };
 
-/** Who did it, for people: the launcher and the nodes do things by themselves. */
-export function actorWords(event: Pick<Event, 'actor'>): string {
-	return event.actor === 'api' ? 'a caller of the API' : event.actor;
+/** Who did it, for people: in the middle of a sentence. */
+export function actorWords({ actor }: Pick<Event, 'actor'>): string {
+	if (actor === 'api') return 'a caller of the API';
+	return actor === 'dashboard' || actor === 'launcher' ? `the ${actor}` : actor;
+}
+
+function asked(event: Pick<Event, 'text'>): boolean {
+	return event.text.startsWith('asked to ');
+}
+
+/** The sentence of an event, with its subject: `asked to stop node2` is what its actor did. */
+export function eventText(event: Pick<Event, 'text' | 'actor'>): string {
+	const text = asked(event) ? `${actorWords(event)} ${event.text}` : event.text;
+	// Names of nodes stay as they are.
+	return /^(a|the|operation) /.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
+}
+
+/** Whether its sentence leaves open who did it. */
+export function namesNoActor(event: Pick<Event, 'text' | 'actor' | 'node'>): boolean {
+	return event.actor !== event.node && !asked(event);
 }
 
 /** What is written with a time may be a little later or earlier than what it is about. */
