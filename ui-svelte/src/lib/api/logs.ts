@@ -1,6 +1,6 @@
 // A node's log: its last lines, and those that follow.
 
-import { url, type ApiError } from './client';
+import { raw, type ApiError } from './client';
 import { backOff } from './backoff';
 import { sse, type Closable } from './sse';
 import type { LogLine } from './types';
@@ -30,8 +30,14 @@ export interface LogHandlers {
 
 const logPath = (id: string) => `/api/v1/nodes/${encodeURIComponent(id)}/logs`;
 
-/** The address of the log as text, to keep. */
-export const logText = (id: string, query: LogQuery = {}) => url(logPath(id), { ...query });
+/** The most lines that are given at once. */
+const LINES_MAX = 10_000;
+
+/** The last lines as text, to keep. */
+export async function logFile(id: string, query: LogQuery = {}): Promise<Blob> {
+	const response = await raw('GET', logPath(id), { query: { lines: LINES_MAX, ...query } });
+	return response.blob();
+}
 
 export function followLogs(id: string, query: LogQuery, handlers: LogHandlers): Closable {
 	return sse(
