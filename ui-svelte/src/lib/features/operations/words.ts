@@ -53,3 +53,7 @@ export function currentStep(operation: Operation): { number: number; name: strin
 	const step = operation.steps[index];
 	return step ? { number: index + 1, name: step.name } : null;
 }
+
+export function stepsDone(operation: Pick<Operation, 'steps'>): number {
+	return operation.steps.filter(({ state }) => state === 'done').length;
+}
