@@ -1,5 +1,6 @@
 /** The key that is open: what it holds, who said so, and whether it has changed since. */
 import { getKey, watch, type Closable, type Entry } from '$lib/api/kv';
+import { clock } from '$lib/live/clock.svelte';
 import type { Read } from './address';
 import { consistencyOf, type Source } from './list.svelte';
 import { isAborted } from './problem';
@@ -22,7 +23,7 @@ export interface Changed {
 	readonly revision: number;
 	/** The version it has now; null: it was deleted. */
 	readonly version: number | null;
-	/** When this page heard of it. */
+	/** When this page heard of it, by the launcher's clock. */
 	readonly at: number;
 }
 
@@ -123,7 +124,7 @@ export class OpenKey {
 					const last = changes.at(-1);
 					if (!last || revision <= (this.opened?.entry.mod_revision ?? 0)) return;
 					const version = last.type === 'put' ? last.entry.version : null;
-					this.changed = { revision, version, at: Date.now() };
+					this.changed = { revision, version, at: clock.now };
 				}
 			}
 		);
