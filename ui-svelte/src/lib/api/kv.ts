@@ -175,6 +175,22 @@ export async function countKeys(
 	return { count: count ?? 0, revision };
 }
 
+export interface ExportedLines {
+	/** A key with its value a line, in JSON. */
+	body: ReadableStream<Uint8Array<ArrayBuffer>>;
+	read: Read;
+}
+
+/** All keys of a range as they are at one revision, as they arrive. */
+export async function exportLines(
+	query: Range & Freshness,
+	signal: AbortSignal
+): Promise<ExportedLines> {
+	const headers = { accept: 'application/x-ndjson' };
+	const response = await raw('GET', KV, { query: pageQuery(query), headers, signal });
+	return { body: response.body ?? new Blob([]).stream(), read: readOf(response.headers) };
+}
+
 export interface Found {
 	entry: Entry;
 	read: Read;
