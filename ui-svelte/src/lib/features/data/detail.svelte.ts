@@ -44,6 +44,11 @@ export class OpenKey {
 		readonly read: Read
 	) {}
 
+	/** As a list shows it: with the size of the whole value, whatever of it is loaded. */
+	get entry(): Entry | null {
+		return this.opened && { ...this.opened.entry, size: this.opened.size };
+	}
+
 	/** Reads it anew, at the newest revision. */
 	async load(): Promise<void> {
 		this.#asked.abort();

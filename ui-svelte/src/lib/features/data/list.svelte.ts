@@ -4,7 +4,14 @@
  * Pages are asked for by key and revision, not by cursor: so a list can begin anywhere and go on both
  * ways, and what others write meanwhile moves nothing.
  */
-import { countKeys, getPage, type Entry, type EntryPage, type Range } from '$lib/api/kv';
+import {
+	countKeys,
+	getPage,
+	type Consistency,
+	type Entry,
+	type EntryPage,
+	type Range
+} from '$lib/api/kv';
 import type { Read } from './address';
 import { isAborted } from './problem';
 import { prefixEnd, startsWith, successor, type Bytes } from './range';
@@ -34,7 +41,8 @@ export interface Source {
 	readonly at: number;
 }
 
-export const consistencyOf = (read: Read) => (read === 'stale' ? 'local' : 'linearizable');
+export const consistencyOf = (read: Read): Consistency =>
+	read === 'stale' ? 'local' : 'linearizable';
 
 export class KeyList {
 	/** Called when rows come or go above those that stay: by how many they moved. */
@@ -44,6 +52,8 @@ export class KeyList {
 	read = $state.raw<Read>('linearizable');
 	source = $state.raw<Source | null>(null);
 	total = $state.raw<Total>({ state: 'counting' });
+	/** The newest revision of the store that was heard of. */
+	newest = $state<number | null>(null);
 	/** The first page is on its way. */
 	loading = $state(true);
 	/** Why there are no rows. */
@@ -136,6 +146,18 @@ export class KeyList {
 		}
 	}
 
+	/** Asks how far the store has moved on since the list was read. */
+	async look(): Promise<void> {
+		const { source } = this;
+		if (source === null || this.loading) return;
+		const signal = this.#asked.signal;
+		const { consistency, node } = this.#freshness(source);
+		const query = { prefix: this.prefix, consistency, node, limit: 1, keysOnly: true };
+		// A look that fails says nothing: the list itself is as it was.
+		const page = await getPage(query, signal).catch(() => null);
+		if (page !== null && !signal.aborted) this.newest = page.revision;
+	}
+
 	/** What it shows is of no use any more: nobody looks at it. */
 	close(): void {
 		this.#asked.abort();
@@ -153,6 +175,7 @@ export class KeyList {
 	#fresh({ revision, read }: EntryPage): void {
 		const { servedBy, appliedIndex } = read;
 		this.source = { revision, servedBy, appliedIndex, at: Date.now() };
+		this.newest = revision;
 		this.total = { state: 'counting' };
 	}
 

@@ -20,7 +20,8 @@ export function valuePreview({ value, size }: Entry): string {
 	if (size === 0) return '(empty)';
 	const more = size !== null && size > value.length ? '…' : '';
 	const text = asText(value);
-	if (text !== null) return display(new TextEncoder().encode(text.replace(/\s+/g, ' '))).text + more;
+	if (text !== null)
+		return display(new TextEncoder().encode(text.replace(/\s+/g, ' '))).text + more;
 	const rest = value.length > HEX_BYTES ? ' …' : more;
 	return `0x${hexDigits(value.subarray(0, HEX_BYTES))}${rest}`;
 }

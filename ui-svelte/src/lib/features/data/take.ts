@@ -12,7 +12,10 @@ export function curlOf(key: Uint8Array, origin = location.origin): string {
 export function fileName(key: Uint8Array): string {
 	const { text } = display(key);
 	const last = text.slice(text.lastIndexOf('/', text.length - 2) + 1);
-	const plain = last.replace(/[^A-Za-z0-9._-]+/g, '_').replace(/^\.+/, '_').slice(0, 80);
+	const plain = last
+		.replace(/[^A-Za-z0-9._-]+/g, '_')
+		.replace(/^\.+/, '_')
+		.slice(0, 80);
 	return plain === '' || plain === '_' ? 'value' : plain;
 }
 
