@@ -37,7 +37,7 @@ class Dialogs {
 
 export const dialogs = new Dialogs();
 
-const ICON = {
+export const ICON = {
 	start: Play,
 	stop: Square,
 	restart: RotateCw,

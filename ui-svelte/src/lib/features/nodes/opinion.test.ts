@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { Status } from '$lib/api/types';
-import { compare, disagreement } from './opinion';
+import type { Members, Status } from '$lib/api/types';
+import { compare, disagreement, memberViews } from './opinion';
 import { aCluster, aNode } from './testing';
 
 const nameOf = (id: number | null) => (id !== null && id <= 3 ? `node${id}` : null);
@@ -57,5 +57,48 @@ describe('the comparison', () => {
 			cluster: 'node2',
 			same: null
 		});
+	});
+});
+
+describe('the members', () => {
+	const member = {
+		id: 3,
+		name: 'node3',
+		membership: 'voter',
+		leader: false,
+		address: '127.0.0.1:9020',
+		peer_address: '127.0.0.1:9021',
+		alive: true,
+		version: '0.1.0',
+		applied_index: 40
+	};
+	const members: Members = {
+		members: [member, { ...member, id: 9, name: '#9' }],
+		seen: []
+	};
+	const peers = [{ id: 3, matched: 39, lag: 1, alive: true, last_contact_ms: 20 }];
+	const status = { node_id: 2, last_log_index: 40, peers } as unknown as Status;
+	const view = (but: Parameters<typeof aNode>[0]) =>
+		memberViews(status, members, [aNode({ id: 'node3', ...but })])[0];
+
+	it('carry what the leader says of each, and no difference where there is none', () => {
+		expect(view({})).toMatchObject({
+			known: true,
+			matched: 39,
+			lag: 1,
+			lastHeardMs: 20,
+			others: { membership: null, answers: null }
+		});
+	});
+
+	it('are marked where the cluster or the launcher sees something else', () => {
+		expect(view({ membership: 'learner' })?.others.membership).toBe('learner');
+		expect(view({ role: null })?.others.answers).toBe(false);
+	});
+
+	it('may be none of the launcher’s, of whom it knows nothing else', () => {
+		const stranger = memberViews(status, members, [])[1];
+		expect(stranger).toMatchObject({ known: false, lag: null, lastHeardMs: null });
+		expect(stranger?.others).toEqual({ membership: null, answers: null });
 	});
 });

@@ -1,6 +1,6 @@
 // Where a node's own view of the cluster differs from the cluster's. Pure.
 
-import type { Cluster, Node, Status } from '$lib/api/types';
+import type { Cluster, Members, Node, Status } from '$lib/api/types';
 
 /**
  * What a node says of who leads, in a sentence, where that is not what the cluster says. Null when
@@ -57,6 +57,58 @@ export function compare(
 		line('Membership change', half(status.joint), half(cluster.joint)),
 		line('Cluster id', status.cluster_id, cluster.id)
 	];
+}
+
+/** A member as a node sees it. */
+export interface MemberView {
+	id: number;
+	name: string;
+	/** Whether the launcher runs a node of that name. */
+	known: boolean;
+	itself: boolean;
+	membership: string;
+	leader: boolean;
+	alive: boolean;
+	lastHeardMs: number | null;
+	applied: number | null;
+	/** The leader's alone to say. */
+	matched: number | null;
+	lag: number | null;
+	/** What the cluster and the launcher see instead; null: the same, or not known. */
+	others: { membership: string | null; answers: boolean | null };
+}
+
+/** The members as a node sees them, and where others see something else. */
+export function memberViews(
+	status: Status,
+	members: Members,
+	nodes: readonly Node[]
+): MemberView[] {
+	return members.members.map((member) => {
+		const node = nodes.find(({ id }) => id === member.name);
+		const peer = status.peers.find(({ id }) => id === member.id);
+		const seen = members.seen.find(({ id }) => id === member.id);
+		const itself = member.id === status.node_id;
+		const answers = node ? node.role !== null : null;
+		const theirs = node?.membership ?? null;
+		return {
+			id: member.id,
+			name: member.name,
+			known: node !== undefined,
+			itself,
+			membership: member.membership,
+			leader: member.leader,
+			alive: member.alive,
+			lastHeardMs: peer?.last_contact_ms ?? seen?.last_heard_ms ?? null,
+			applied: member.applied_index,
+			matched: itself ? status.last_log_index : (peer?.matched ?? null),
+			lag: itself ? 0 : (peer?.lag ?? null),
+			others: {
+				membership: theirs === member.membership ? null : theirs,
+				answers: answers === member.alive || itself ? null : answers
+			}
+		};
+	});
 }
 
 const collator = new Intl.Collator('en', { numeric: true });
