@@ -3,9 +3,9 @@
 import { raw, type ApiError } from './client';
 import { backOff } from './backoff';
 import { sse, type Closable } from './sse';
-import type { LogLine } from './types';
+import type { LogLevel, LogLine } from './types';
 
-export type LogLevel = NonNullable<LogLine['level']>;
+export type { LogLevel };
 
 export interface LogQuery {
 	/** At least this bad. */
