@@ -7,6 +7,8 @@ import { resolver, type ChartTone } from './tones';
 export interface PlotLine {
 	tone: ChartTone;
 	dash: boolean;
+	/** Whether the area below it is tinted. */
+	area: boolean;
 }
 
 export interface PlotData {
@@ -76,10 +78,11 @@ export class Plot {
 				},
 				series: [
 					{},
-					...lines.map(({ tone, dash }) => ({
+					...lines.map(({ tone, dash, area }) => ({
 						stroke: () => colour(tone),
 						width: 1.6,
-						...(dash ? { dash: [4, 3] } : { fill: fill(tone) }),
+						...(dash ? { dash: [4, 3] } : {}),
+						...(area ? { fill: fill(tone) } : {}),
 						points: { show: false, size: 4, fill: () => colour(tone), filter: alone }
 					}))
 				],
