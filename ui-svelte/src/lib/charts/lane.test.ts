@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { BREAK_AT, lane, laneHead, laneWindow } from './lane';
+import { BREAK_AT, lane, laneEnd, laneScale, laneWindow } from './lane';
 
 describe('lane', () => {
 	it('is full when everything is replicated and committed', () => {
@@ -53,9 +53,35 @@ describe('laneWindow', () => {
 	});
 });
 
-it('the head is the end of the longest log that is known', () => {
-	const node = (last_log: number | null, matched: number | null) => ({ last_log, matched });
-	expect(laneHead([])).toBeNull();
-	expect(laneHead([node(null, null)])).toBeNull();
-	expect(laneHead([node(4, 3), node(null, 9), node(7, null)])).toBe(9);
+describe('laneScale', () => {
+	const node = (id: string, last_log: number | null, lag: number | null = null) => ({
+		id,
+		last_log,
+		committed: last_log === null ? null : last_log - 1,
+		lag
+	});
+
+	it('is the leader’s, whose head and commits are of one moment', () => {
+		const nodes = [node('a', 90, 0), node('b', 95, 2), node('c', null)];
+		expect(laneScale({ leader: 'a', committed: 94 }, nodes)).toEqual({ head: 90, committed: 89 });
+		const silent = [node('a', null), node('b', 95)];
+		expect(laneScale({ leader: 'a', committed: 94 }, silent)).toEqual({ head: 95, committed: 94 });
+	});
+
+	it('without a leader is the longest log that is known', () => {
+		const nodes = [node('a', 90), node('b', 95), node('c', null)];
+		expect(laneScale({ leader: null, committed: 88 }, nodes)).toEqual({ head: 95, committed: 88 });
+		expect(laneScale({ leader: null, committed: null }, [])).toEqual({
+			head: null,
+			committed: null
+		});
+	});
+
+	it('a log ends where the leader says, else where the node last said', () => {
+		expect(laneEnd(node('b', 95, 2), 90, null)).toBe(88);
+		expect(laneEnd(node('b', null, 500), 90, 70)).toBe(0);
+		expect(laneEnd(node('b', 80), 90, 70)).toBe(80);
+		expect(laneEnd(node('b', null), 90, 70)).toBe(70);
+		expect(laneEnd(node('b', null), 90, null)).toBeNull();
+	});
 });

@@ -52,10 +52,38 @@ export function lane({ end, head, committed, window }: LaneInput): Lane | null {
 	return { committed: at(Math.min(last, committed ?? 0)), appended: at(last), broken };
 }
 
-/** The last entry of the longest log that is known; null while none is. */
-export function laneHead(
-	nodes: readonly { last_log: number | null; matched: number | null }[]
-): number | null {
-	const known = nodes.flatMap(({ last_log, matched }) => [last_log, matched]);
-	return known.reduce((most, end) => (end === null ? most : Math.max(most ?? 0, end)), null);
+/** What a lane has to know of a node. */
+export interface LaneNode {
+	id: string;
+	last_log: number | null;
+	committed: number | null;
+	lag: number | null;
+}
+
+/** Up to where lanes go, and what of that is committed. */
+export interface LaneScale {
+	head: number | null;
+	committed: number | null;
+}
+
+/**
+ * The leader's log and its commits, both of one moment: nodes are heard of one after the other, and
+ * entries come faster than that. Without a leader, the longest log and the last word of the cluster.
+ */
+export function laneScale(
+	cluster: { leader: string | null; committed: number | null },
+	nodes: readonly LaneNode[]
+): LaneScale {
+	const leader = nodes.find((node) => node.id === cluster.leader);
+	if (leader && leader.last_log !== null) {
+		return { head: leader.last_log, committed: leader.committed ?? cluster.committed };
+	}
+	const ends = nodes.flatMap(({ last_log }) => last_log ?? []);
+	return { head: ends.length > 0 ? Math.max(...ends) : null, committed: cluster.committed };
+}
+
+/** Where a node's log ends, as the leader says, or by its own last word. */
+export function laneEnd(node: LaneNode, head: number | null, lastEnd: number | null) {
+	if (node.lag !== null && head !== null) return Math.max(0, head - node.lag);
+	return node.last_log ?? lastEnd;
 }
