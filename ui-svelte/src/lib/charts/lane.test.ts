@@ -79,7 +79,8 @@ describe('laneScale', () => {
 
 	it('a log ends where the leader says, else where the node last said', () => {
 		expect(laneEnd(node('b', 95, 2), 90, null)).toBe(88);
-		expect(laneEnd(node('b', null, 500), 90, 70)).toBe(0);
+		expect(laneEnd(node('b', null, 500), 90, 70)).toBe(70);
+		expect(laneEnd(node('b', null, 500), 90, null)).toBe(0);
 		expect(laneEnd(node('b', 80), 90, 70)).toBe(80);
 		expect(laneEnd(node('b', null), 90, 70)).toBe(70);
 		expect(laneEnd(node('b', null), 90, null)).toBeNull();

@@ -82,8 +82,12 @@ export function laneScale(
 	return { head: ends.length > 0 ? Math.max(...ends) : null, committed: cluster.committed };
 }
 
-/** Where a node's log ends, as the leader says, or by its own last word. */
+/**
+ * Where a node's log ends, as the leader says. Of one that is down, by its own last word if that was
+ * heard: a leader that has never reached it only supposes.
+ */
 export function laneEnd(node: LaneNode, head: number | null, lastEnd: number | null) {
+	if (node.last_log === null && lastEnd !== null) return lastEnd;
 	if (node.lag !== null && head !== null) return Math.max(0, head - node.lag);
-	return node.last_log ?? lastEnd;
+	return node.last_log;
 }

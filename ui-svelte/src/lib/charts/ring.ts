@@ -1,7 +1,9 @@
 // Where the members stand in the picture of the consensus ring, and how each looks.
 import type { Cluster, Node } from '$lib/api/types';
+import { followedLeader } from './leader';
 
-export type Look = 'leader' | 'voter' | 'learner' | 'candidate' | 'down' | 'stopped' | 'unknown';
+export type Look =
+	'leader' | 'voter' | 'learner' | 'candidate' | 'alone' | 'down' | 'stopped' | 'unknown';
 
 export interface Placed {
 	name: string;
@@ -38,6 +40,7 @@ const LOOK_WORDS: Record<Look, string> = {
 	voter: 'answers',
 	learner: 'answers',
 	candidate: 'asks for votes',
+	alone: 'takes itself for the leader, without a quorum',
 	down: 'does not answer',
 	stopped: 'is stopped',
 	unknown: 'is not run from here'
@@ -51,12 +54,10 @@ function lookOf(node: Node | undefined, learner: boolean): Look {
 		case 'stopping':
 		case 'removed':
 			return 'stopped';
-		case 'crashed':
-		case 'unhealthy':
-			return 'down';
 		default:
-			// One that starts has not said anything yet.
+			// It may run and not answer, or have just begun: either way it says nothing.
 			if (node?.role === null) return 'down';
+			if (node?.role === 'leader') return 'alone';
 			if (node?.role === 'candidate') return 'candidate';
 			return learner ? 'learner' : 'voter';
 	}
@@ -81,23 +82,23 @@ function fitting(count: number, radius: number, most: number) {
 }
 
 export function picture(cluster: Cluster, nodes: readonly Node[]): Picture {
+	const leader = followedLeader(cluster);
 	const byName = new Map(nodes.map((node) => [node.id, node]));
 	const make = (name: string, learner: boolean, place: { x: number; y: number; r: number }) => {
-		const leads = name === cluster.leader;
+		const leads = name === leader;
 		const look = leads ? 'leader' : lookOf(byName.get(name), learner);
 		const words = `${name}, ${learner ? 'learner' : 'voter'}, ${LOOK_WORDS[look]}`;
 		return { name, label: shorten(name), look, words, ...place };
 	};
-	const peers = cluster.voters.filter((name) => name !== cluster.leader);
-	const leads = cluster.leader !== null;
+	const peers = cluster.voters.filter((name) => name !== leader);
+	const leads = leader !== null;
 	const voterR = fitting(peers.length, INNER, 22);
 	const learnerR = fitting(cluster.learners.length, OUTER, 17);
 	// With a leader the spokes are diagonal, without one the first stands on top.
 	const voterAngles = angles(peers.length, leads, leads ? -Math.PI * 0.75 : -Math.PI / 2);
 	const learnerAngles = angles(cluster.learners.length, false, Math.PI / 2);
 	return {
-		leader:
-			cluster.leader !== null ? make(cluster.leader, false, { x: CENTRE, y: CENTRE, r: 33 }) : null,
+		leader: leader !== null ? make(leader, false, { x: CENTRE, y: CENTRE, r: 33 }) : null,
 		voters: peers.map((name, i) =>
 			make(name, false, { ...at(voterAngles[i] ?? 0, INNER), r: voterR })
 		),

@@ -14,6 +14,11 @@ describe('ticks', () => {
 		}
 	});
 
+	it('are whole of what is whole', () => {
+		expect(ticks(2, true)).toEqual([0, 1, 2, 3]);
+		expect(ticks(0.5)).not.toEqual(ticks(0.5, true));
+	});
+
 	it('stand when there is nothing to show', () => {
 		expect(ticks(0)).toEqual([0, 1, 2, 3]);
 		expect(ticks(Number.NaN)).toEqual([0, 1, 2, 3]);

@@ -12,9 +12,13 @@ export const rangeWords = (range: ChartRange) =>
 
 const PARTS = 3;
 
-/** Four round numbers from 0 up to at least `max`, for the grid; 0 to 3 when there is nothing. */
-export function ticks(max: number): number[] {
-	const wanted = Number.isFinite(max) && max > 0 ? max / PARTS : 1;
+/**
+ * Four round numbers from 0 up to at least `max`, for the grid; 0 to 3 when there is nothing. Of what
+ * is counted in whole things there are only `whole` ones.
+ */
+export function ticks(max: number, whole = false): number[] {
+	const known = Number.isFinite(max) && max > 0 ? max / PARTS : 1;
+	const wanted = whole ? Math.max(1, known) : known;
 	const decade = 10 ** Math.floor(Math.log10(wanted));
 	const step =
 		[1, 2, 4, 5, 8, 10].map((part) => part * decade).find((part) => part >= wanted) ?? wanted;

@@ -132,6 +132,13 @@ describe('leadership', () => {
 		expect(lines(died, 1_000, 9_000, null).reigns).toEqual(['node1 1: 1000-5000']);
 	});
 
+	it('ends with the cluster’s own word when nothing else told of the end', () => {
+		const span = { from: 1_000, to: 9_000, leader: null, since: 6_000 };
+		const { reigns, without } = leadership(events(START), span);
+		expect(reigns.map((reign) => reign.to)).toEqual([6_000]);
+		expect(without).toBe(3_000);
+	});
+
 	it('says from when on it knows', () => {
 		const got = lines([[5_000, 'leader_elected', 'node2', 9]], 1_000, 9_000, 'node2');
 		expect(got.knownFrom).toBe(5_000);

@@ -41,6 +41,8 @@ interface Span {
 	to: number;
 	/** Who leads now, by the cluster's own word. */
 	leader: string | null;
+	/** While nobody does: since when that is known. */
+	since?: number | null;
 }
 
 /** Kinds that end a reign when they are about the leader. */
@@ -83,9 +85,9 @@ class Story {
 		else if (about && CLEARS.has(event.kind)) this.#doubt = null;
 	}
 
-	finish(to: number, leader: string | null) {
+	finish({ to, leader, since }: Span) {
 		const reign = this.#reign;
-		if (reign !== null && leader === null) this.#end(this.#doubt ?? to);
+		if (reign !== null && leader === null) this.#end(this.#doubt ?? since ?? to);
 		else if (reign !== null) {
 			reign.to = to;
 			reign.current = reign.node === leader;
@@ -162,11 +164,12 @@ class Story {
 }
 
 /** Who led from `from` to `to`. `events` may be in any order, and begin before that. */
-export function leadership(events: readonly Event[], { from, to, leader }: Span): Leadership {
+export function leadership(events: readonly Event[], span: Span): Leadership {
+	const { from, to } = span;
 	const story = new Story();
 	const ordered = [...events].sort((a, b) => a.t - b.t || a.id - b.id);
 	for (const event of ordered) if (event.t <= to) story.tell(event);
-	story.finish(to, leader);
+	story.finish(span);
 
 	const all = story.reigns;
 	const reigns = all

@@ -14,6 +14,8 @@ export interface Chart {
 	/** In the heads of its table. */
 	unit: string;
 	format: (value: number) => string;
+	/** Whether it counts whole things. */
+	whole?: boolean;
 	series: LineSeries[];
 }
 
@@ -126,6 +128,7 @@ export function groups({ seconds, sampled, names, by }: Input): Group[] {
 					title: 'Replication lag',
 					sub: by === 'all' ? 'entries behind, slowest node' : 'entries behind',
 					unit: 'entries',
+					whole: true,
 					format: rate,
 					series: ticked('greatest', 'lag')
 				},

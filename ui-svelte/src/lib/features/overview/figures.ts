@@ -1,4 +1,5 @@
 // What the Overview works out of what the launcher tells. Pure.
+import { followedLeader } from '$lib/charts/leader';
 import type { Mark } from '$lib/charts/marks';
 import type { Cluster, Event, Node } from '$lib/api/types';
 
@@ -76,9 +77,11 @@ export function lastLeader(events: readonly Event[]): string | null {
 
 /** Entries that the slowest voter is behind, as the leader says; null while it says nothing. */
 export function greatestLag(cluster: Cluster, nodes: readonly Node[]): number | null {
+	const leader = followedLeader(cluster);
+	if (leader === null) return null;
 	let most: number | null = null;
 	for (const { id, lag } of nodes) {
-		if (id !== cluster.leader && lag !== null && cluster.voters.includes(id)) {
+		if (id !== leader && lag !== null && cluster.voters.includes(id)) {
 			most = Math.max(most ?? 0, lag);
 		}
 	}

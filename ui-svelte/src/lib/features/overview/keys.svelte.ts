@@ -2,6 +2,7 @@
 // is shown with its age.
 import { untrack } from 'svelte';
 import { countKeys, type Consistency } from '$lib/api/kv';
+import { followedLeader } from '$lib/charts/leader';
 import { live } from '$lib/live/cluster.svelte';
 import { clock } from '$lib/live/clock.svelte';
 
@@ -45,7 +46,8 @@ export class Keys {
 
 	async #count(signal: AbortSignal) {
 		// Without a leader only what one node has is there to be counted.
-		const consistency: Consistency = live.cluster?.leader === null ? 'local' : 'linearizable';
+		const led = live.cluster === null || followedLeader(live.cluster) !== null;
+		const consistency: Consistency = led ? 'linearizable' : 'local';
 		try {
 			const { count, revision } = await countKeys({ consistency }, signal);
 			this.last = { count, revision, at: clock.now, consistency };
