@@ -8,7 +8,7 @@
 /** Below every browser's limit (Firefox 17.8 M, Chromium 33.5 M). */
 export const TALLEST = 15_000_000;
 const END = 100_000;
-/** How much drift may gather before it is taken back at once, well within an end. */
+/** How much drift may gather before it is taken back at once. */
 const DRIFT_MAX = 20_000;
 
 export type Extent = { length: number; view: number };
@@ -51,7 +51,10 @@ export function scrolled(last: Place, scrollTop: number, extent: Extent): Place 
 	}
 	const top = clamp(last.top + moved, farthest(extent));
 	const place = { top, scrollTop };
-	return Math.abs(toScrollTop(top, extent) - scrollTop) > DRIFT_MAX ? settle(place, extent) : place;
+	const drift = Math.abs(toScrollTop(top, extent) - scrollTop);
+	// Within an end nothing drifts any more: what is left of it would end the way too early.
+	const inEnd = top < END || top > farthest(extent) - END;
+	return drift > (inEnd ? 1 : DRIFT_MAX) ? settle(place, extent) : place;
 }
 
 /** Takes the drift back: the same rows, at the element's place for them. */
