@@ -15,6 +15,9 @@ export type Shortcut = {
 	scope: string;
 };
 
+/** The heading of what every page has. */
+export const EVERYWHERE = 'Everywhere';
+
 /** How long the second key of a pair may take. */
 const PAIR_MS = 1500;
 
