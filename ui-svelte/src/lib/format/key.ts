@@ -65,16 +65,3 @@ export function fromEscapes(typed: string): Uint8Array | null {
 	}
 	return Uint8Array.from(out);
 }
-
-/** A key as one segment of a path: every byte that is not unreserved is percent-encoded. */
-export function toPath(bytes: Uint8Array): string {
-	let out = '';
-	for (const byte of bytes) {
-		const char = String.fromCharCode(byte);
-		// Dots too: a browser would resolve `.` and `..` before it asks.
-		out += /[A-Za-z0-9_~-]/.test(char)
-			? char
-			: `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
-	}
-	return out;
-}
