@@ -4,7 +4,8 @@
 import { SvelteMap, SvelteSet } from 'svelte/reactivity';
 import { act, dryRun, type Action } from '$lib/api/nodes';
 import { ApiError } from '$lib/api/client';
-import type { Node, Operation } from '$lib/api/types';
+import type { DryRun, Node, Operation } from '$lib/api/types';
+import { sentence } from '$lib/format/sentence';
 import { live } from '$lib/live/cluster.svelte';
 import { toasts } from '$lib/ui/toasts.svelte';
 import { ACTION_LABEL, ACTIONS, GUARDED, needsDialog, plainReason } from './availability';
@@ -105,10 +106,16 @@ export async function askRefusals(name: string): Promise<void> {
 	answers.forEach((answer, at) => {
 		const action = GUARDED[at];
 		if (action && answer.status === 'fulfilled' && !answer.value.allowed) {
-			refusals[action] = answer.value.reason ?? 'The launcher refuses it';
+			refusals[action] = refusalOf(answer.value);
 		}
 	});
 	dialogs.refusals.set(name, refusals);
+}
+
+/** Why the launcher refuses, in a sentence. */
+export function refusalOf(dry: DryRun): string {
+	const names = live.nodes.map((node) => node.id);
+	return dry.reason ? sentence(dry.reason, names) : 'The launcher refuses it';
 }
 
 /** Says that an operation has begun, with a way to it; how it ends is told when it does. */
@@ -117,13 +124,17 @@ export function announce(operation: Operation): void {
 	toasts.add({
 		tone: 'info',
 		title: operationTitle(operation),
-		text: operation.steps.map((step) => step.name).join(', '),
+		text: sentence(operation.steps.map((step) => step.name).join(', ')),
 		href: `/operations/${operation.id}`
 	});
 }
 
 /** Says what went wrong; it stays until it is closed. */
 export function failed(what: string, error: unknown): void {
-	const text = error instanceof ApiError ? error.message : String(error);
+	const said = error instanceof ApiError ? error.message : String(error);
+	const text = sentence(
+		said,
+		live.nodes.map((node) => node.id)
+	);
 	toasts.add({ tone: 'crit', title: `${what}: not done`, text, timeoutMs: null });
 }

@@ -22,7 +22,7 @@ export function raftFacts(node: Node, nameOf: NameOf): Fact[] {
 	const named = (id: number) => nameOf(id) ?? `#${id}`;
 	const facts: Fact[] = [
 		{ label: 'Term', value: said(node.term, count) },
-		{ label: 'Leader it follows', value: said(node.leader_seen, named) },
+		{ label: 'Leader it sees', value: said(node.leader_seen, named) },
 		{ label: 'Vote', value: said(node.vote, named), hint: 'Whom it last voted for' },
 		{ label: 'Last log', value: said(node.last_log, count), hint: 'The last entry of its log' },
 		{
