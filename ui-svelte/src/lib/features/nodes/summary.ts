@@ -74,7 +74,7 @@ export function processFacts(node: Node, now: number): Fact[] {
 		{ label: 'Should run', value: node.desired_running ? 'yes' : 'no', words: true },
 		{ label: 'Process id', value: node.pid === null ? '–' : String(node.pid) },
 		{ label: 'Started', value: ofProcess(node, node.started, dateTime) },
-		{ label: 'Uptime', value: ofProcess(node, uptime(node, now), duration) },
+		{ label: 'Uptime', value: ofProcess(node, uptime(node, now), age) },
 		{
 			label: 'CPU',
 			value: ofProcess(node, percent(node.cpu), (share) => `${share}%`),
