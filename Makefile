@@ -10,12 +10,18 @@ DATA   ?= ./axon-data
 NODES  ?= 3
 ARGS   ?=
 
+UI       := ui-svelte
+UI_TOOLS := $(UI)/node_modules/.package-lock.json
+# What the dashboard is tried in, and on.
+export CHROMIUM ?= $(or $(shell command -v chromium),/usr/bin/chromium)
+ON_DEBUG := AXON_LAUNCHER_BIN=$(abspath $(TARGET))/debug/axon-launcher
+
 # Everything is built once, in one profile and with one set of features: with `--workspace
 # --all-targets` the binaries, tests, examples and benches share every dependency.
 EVERYTHING := --workspace --all-targets
 EXAMPLES    = $(shell sed -n '/^\[\[example\]\]/,/^name/s/^name *= *"\(.*\)"/\1/p' examples/Cargo.toml)
 
-.PHONY: help run test check bench deny clean acceptance once-cost ui tools fmt clippy tidy build doc examples doctest fuzz tests
+.PHONY: help run test test-deep check bench deny clean acceptance once-cost screenshots ui ui-test chromium tools fmt clippy tidy build doc examples doctest fuzz tests
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -25,7 +31,10 @@ run: ui ## Build and start a cluster of three nodes with its dashboard (data in 
 	$(CARGO) build --release -p axon-server -p axon-launcher
 	$(TARGET)/release/axon-launcher --data-dir $(DATA) --nodes $(NODES) $(ARGS)
 
-test: tools fmt clippy build tidy doc examples doctest fuzz tests ## Everything that has to hold before a merge
+test: tools fmt clippy build tidy doc examples doctest fuzz ui-test tests ## Everything that has to hold before a merge
+
+test-deep: build ui chromium ## What takes the dashboard long: a million keys, ten minutes of watching (a quarter of an hour)
+	cd $(UI) && $(ON_DEBUG) npm run test:e2e:deep
 
 check: fmt clippy tidy ## The quick part of it: format, lints, the rules of the tree
 
@@ -38,6 +47,9 @@ fuzz: build ## Hold a running server against its own description (FUZZ_SEED=2 an
 acceptance: ## Try the promises on real processes (half an hour; ARGS="--points data" selects, or 3,8)
 	$(CARGO) build --release -p axon-server -p axon-launcher -p axon-benches --bin axon-server --bin axon-launcher --bin acceptance
 	$(TARGET)/release/acceptance $(ARGS)
+
+screenshots: build ui chromium ## Take the pictures of the dashboard in docs/ anew
+	cd $(UI) && $(ON_DEBUG) npm run screenshots
 
 once-cost: ## Count what exactly once costs a put, in instructions (needs valgrind)
 	$(CARGO) build --release -p axon-benches --bin once_cost
@@ -52,15 +64,33 @@ deny: ## Check licences, advisories, sources and duplicates of the dependencies
 
 clean: ## Remove what was built (data in ./axon-data stays)
 	$(CARGO) clean
-	rm -rf ui-svelte/build ui-svelte/node_modules
+	rm -rf $(UI)/build $(UI)/node_modules $(UI)/.svelte-kit $(UI)/test-results
 
 # The parts.
 
-ui:
-	@if [ -f ui-svelte/package.json ]; then \
-		cd ui-svelte && npm ci && npm run build; \
-	else \
-		echo 'There is no dashboard to build yet (no ui-svelte/package.json): going on without it.'; \
+# Embedded by a release build, and therefore made before it.
+ui: $(UI_TOOLS)
+	cd $(UI) && npm run build
+
+# npm writes this file last.
+$(UI_TOOLS): $(UI)/package-lock.json $(UI)/package.json
+	cd $(UI) && npm ci
+	@touch $@
+
+# By itself first; then, built, against a real launcher and real nodes.
+ui-test: $(UI_TOOLS) build chromium
+	cd $(UI) && npm run check && npm run lint && npm run test:unit
+	cd $(UI) && npm run build && npm run size
+	cd $(UI) && $(ON_DEBUG) npm run test:e2e
+
+chromium:
+	@if [ ! -x "$$CHROMIUM" ]; then \
+		sudo=; [ "$$(id -u)" = 0 ] || sudo='sudo -n'; \
+		echo 'Installing Chromium: the dashboard is tried in it.'; \
+		{ $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends chromium; } || { \
+			echo 'The dashboard is tried in Chromium, and it cannot be installed here: install it, or say where it is with CHROMIUM=...' >&2; \
+			exit 1; \
+		}; \
 	fi
 
 tools:

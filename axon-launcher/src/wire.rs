@@ -2,11 +2,14 @@
 //!
 //! Times are milliseconds since 1970 on the launcher's wall clock. What is not known is `null`,
 //! never 0. Words are lower case with underscores.
+//!
+//! The dashboard's own idea of them is made of these: see `wire/tests.rs`.
 
 use serde::{Deserialize, Serialize};
 
 /// What a node is doing, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Nothing runs and nothing should.
@@ -29,6 +32,7 @@ pub enum State {
 
 /// A node, as `GET /api/v1/nodes` lists it and the stream's `node` event carries it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Node {
     /// Its name.
     pub id: String,
@@ -104,6 +108,7 @@ pub struct Node {
 
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Exit {
     /// Its exit code, if it had one and it is known.
     pub code: Option<i32>,
@@ -117,6 +122,7 @@ pub struct Exit {
 
 /// How the cluster is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     /// It decides, and everyone who should be there is.
@@ -131,6 +137,7 @@ pub enum Health {
 
 /// The cluster, as `GET /api/v1/cluster` and the stream's `cluster` event show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Cluster {
     /// Its id.
     pub id: String,
@@ -162,6 +169,7 @@ pub struct Cluster {
 
 /// How bad an event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Worth knowing.
@@ -174,6 +182,7 @@ pub enum Severity {
 
 /// Something that happened, as `GET /api/v1/events` lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Event {
     /// Its number; grows by one, over restarts of the launcher too.
     pub id: u64,
@@ -193,11 +202,13 @@ pub struct Event {
     pub actor: String,
     /// With `crashed`: how the process ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
     pub exit: Option<Exit>,
 }
 
 /// How far an operation, or a step of one, has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
     /// A step whose turn has not come.
@@ -214,6 +225,7 @@ pub enum Progress {
 
 /// A step of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Step {
     /// What is done, for people: `move leadership away from node1`.
     pub name: String,
@@ -227,6 +239,7 @@ pub struct Step {
 
 /// Something that takes a while, as `GET /api/v1/operations/{id}` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Operation {
     /// Its number.
     pub id: u64,
@@ -253,6 +266,7 @@ pub struct Operation {
 
 /// What an action would do: the answer to `?dry_run=true`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct DryRun {
     /// Whether it would be done.
     pub allowed: bool,
@@ -268,6 +282,7 @@ pub struct DryRun {
 
 /// The quorum before and after an action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Effect {
     /// Voters now.
     pub voters_before: usize,
@@ -287,6 +302,7 @@ pub struct Effect {
 
 /// One second of the cluster's work: the stream's `tick` event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Tick {
     /// When.
     pub t: u64,
@@ -303,11 +319,13 @@ pub struct Tick {
     /// The 99th percentile of the reads' latencies.
     pub read_p99_ms: Option<f64>,
     /// What each node did, by name.
+    #[cfg_attr(test, ts(type = "Record<string, NodeTick>"))]
     pub nodes: std::collections::BTreeMap<String, NodeTick>,
 }
 
 /// One second of one node.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct NodeTick {
     /// Entries behind the leader.
     pub lag: Option<u64>,
@@ -321,6 +339,7 @@ pub struct NodeTick {
 
 /// The first message of a stream: everything as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Snapshot {
     /// Tells starts of the launcher apart; ids of messages are `<epoch>-<seq>`.
     pub epoch: u64,
@@ -341,3 +360,6 @@ pub struct Snapshot {
     /// Up to 15 minutes of ticks, oldest first.
     pub ticks: Vec<Tick>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "LogLevel"))]
 pub enum Level {
     /// Every step.
     Trace,
@@ -23,6 +24,7 @@ pub enum Level {
 
 /// A line, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "LogLine"))]
 pub struct Line {
     /// When it was written, in milliseconds since 1970, if it says so.
     pub time: Option<u64>,

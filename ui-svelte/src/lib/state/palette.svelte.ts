@@ -1,0 +1,5 @@
+class PaletteState {
+	open = $state(false);
+}
+
+export const palette = new PaletteState();

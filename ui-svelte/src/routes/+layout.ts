@@ -1,0 +1,3 @@
+// One page that runs in the browser: everything it shows is live.
+export const ssr = false;
+export const prerender = false;
