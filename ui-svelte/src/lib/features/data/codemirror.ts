@@ -16,7 +16,8 @@ import { tags } from '@lezer/highlight';
 
 const theme = EditorView.theme({
 	'&': { height: '100%', backgroundColor: 'var(--surface)', color: 'var(--text)' },
-	'&.cm-focused': { outline: '2px solid var(--accent)', outlineOffset: '-2px' },
+	// What it lies in is outlined: the column of numbers would cover a part of its own.
+	'&.cm-focused': { outline: 'none' },
 	'.cm-scroller': {
 		fontFamily: 'var(--font-mono, ui-monospace, monospace)',
 		fontSize: '0.75rem',
