@@ -282,3 +282,28 @@ test.describe('what breaks', () => {
 		await expect(row(other, 'node4')).toContainText('Follower');
 	});
 });
+
+test.describe('behind a token', () => {
+	const token = 'a-token-of-enough-letters';
+	test.use({ clusterOptions: { token } });
+
+	test('a browser signs in, and is asked again when its session is over', async ({
+		page,
+		checks
+	}) => {
+		await page.goto('/nodes');
+		await expect(page).toHaveURL(/\/sign-in\?next=/);
+		await page.getByLabel('Token').fill(token);
+		await page.keyboard.press('Enter');
+		await expect(page).toHaveURL(/\/nodes$/);
+		await expect(connection(page)).toHaveText(LIVE);
+
+		// The session ends elsewhere; the next request is told so.
+		await page.evaluate(() => fetch('/sign-out', { method: 'POST' }));
+		checks.expectStatus(401, /^\/api\//);
+		await page.getByRole('link', { name: 'Data' }).click();
+		await expect(page.getByRole('alert')).toContainText('Sign in to go on');
+		await page.getByRole('link', { name: 'Sign in' }).click();
+		await expect(page).toHaveURL(/\/sign-in\?next=%2Fdata/);
+	});
+});
