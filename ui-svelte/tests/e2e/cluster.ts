@@ -23,8 +23,9 @@ const LOOK_EVERY_MS = 50;
 
 export interface StartOptions {
 	nodes?: number;
-	/** Further arguments of the launcher. */
-	args?: readonly string[];
+	/** What the launcher and its nodes then ask for. */
+	token?: string;
+	/** Further variables of the launcher. */
 	env?: Record<string, string>;
 }
 
@@ -115,7 +116,7 @@ export class Cluster {
 	// The launcher.
 
 	async startLauncher(): Promise<void> {
-		const { nodes = 3, args = [], env = {} } = this.options;
+		const { nodes = 3, token, env = {} } = this.options;
 		const server = process.env.AXON_SERVER_BIN;
 		const ours = Object.entries(process.env).filter(([name]) => !name.startsWith('AXON_'));
 		const launcher = spawn(
@@ -123,10 +124,16 @@ export class Cluster {
 			[
 				...['--data-dir', join(this.directory, 'data'), '--listen', `127.0.0.1:${this.port}`],
 				...['--base-port', String(this.port + 10), '--nodes', String(nodes), '--ui-dir', UI],
-				...(server ? ['--server-bin', resolve(server)] : []),
-				...args
+				...(server ? ['--server-bin', resolve(server)] : [])
 			],
-			{ env: { ...Object.fromEntries(ours), ...env }, stdio: ['ignore', 'pipe', 'pipe'] }
+			{
+				env: {
+					...Object.fromEntries(ours),
+					...(token ? { AXON_LAUNCHER_TOKEN: token } : {}),
+					...env
+				},
+				stdio: ['ignore', 'pipe', 'pipe']
+			}
 		);
 		this.launcher = launcher;
 		const hear = (said: Buffer) => (this.said = (this.said + said.toString()).slice(-200_000));
@@ -155,6 +162,7 @@ export class Cluster {
 
 	async send(method: string, path: string, body?: unknown, headers: HeadersInit = {}) {
 		const sent = new Headers(headers);
+		if (this.options.token) sent.set('authorization', `Bearer ${this.options.token}`);
 		if (body !== undefined && !(body instanceof Uint8Array)) {
 			sent.set('content-type', 'application/json');
 		}

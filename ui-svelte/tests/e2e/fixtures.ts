@@ -30,8 +30,8 @@ interface WorkerFixtures {
 	shelf: { cluster: Cluster | null };
 }
 
-const isOwn = ({ own, nodes, args, env }: ClusterOptions) =>
-	own === true || nodes !== undefined || args !== undefined || env !== undefined;
+const isOwn = ({ own, ...options }: ClusterOptions) =>
+	own === true || Object.keys(options).length > 0;
 
 export const test = base.extend<TestFixtures, WorkerFixtures>({
 	clusterOptions: [{}, { option: true }],

@@ -237,6 +237,8 @@ test.describe('what breaks', () => {
 		checks
 	}) => {
 		checks.expectAway();
+		// While its nodes stop and start they may be asked how many keys there are.
+		checks.expectStatus(503, /^\/api\/v1\/kv$/);
 		await page.goto('/');
 		await expect(connection(page)).toHaveText(LIVE);
 		// Its nodes run on, and one is gone when it comes back.
@@ -280,5 +282,43 @@ test.describe('what breaks', () => {
 		await expect(row(other, 'node4')).toBeVisible({ timeout: 1_000 });
 		await cluster.ready(4);
 		await expect(row(other, 'node4')).toContainText('Follower');
+	});
+});
+
+test.describe('behind a token', () => {
+	const token = 'a-token-of-enough-letters';
+	test.use({ clusterOptions: { token } });
+
+	test('a browser signs in, and is asked again when its session is over', async ({
+		page,
+		checks
+	}) => {
+		await page.goto('/nodes');
+		await expect(page).toHaveURL(/\/sign-in\?next=/);
+		await page.getByLabel('Token').fill(token);
+		await page.keyboard.press('Enter');
+		await expect(page).toHaveURL(/\/nodes$/);
+		await expect(connection(page)).toHaveText(LIVE);
+
+		// The session ends elsewhere; the next request is told so.
+		await page.evaluate(() => fetch('/sign-out', { method: 'POST' }));
+		checks.expectStatus(401, /./);
+		await page.getByRole('button', { name: 'Add node' }).first().click();
+		const dialog = page.getByRole('dialog', { name: 'Add node' });
+		await dialog.getByLabel('Name').fill('node4');
+		await dialog.getByRole('button', { name: 'Add node' }).click();
+		await expect(dialog).toContainText(/token/);
+		await dialog.getByRole('button', { name: 'Cancel' }).click();
+		const banner = page.getByRole('alert').filter({ hasText: 'Sign in to go on' });
+		const signIn = banner.getByRole('link', { name: 'Sign in' });
+		await expect(signIn).toHaveAttribute('href', '/sign-in?next=%2Fnodes');
+
+		// A page that was not loaded yet leads there by itself.
+		await page.getByRole('link', { name: 'Data' }).click();
+		await expect(page).toHaveURL(/\/sign-in\?next=%2Fdata$/);
+		await page.getByLabel('Token').fill(token);
+		await page.keyboard.press('Enter');
+		await expect(page.getByRole('heading', { level: 1, name: 'Data' })).toBeVisible();
+		await expect(connection(page)).toHaveText(LIVE);
 	});
 });

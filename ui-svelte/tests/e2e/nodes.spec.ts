@@ -1,7 +1,7 @@
 // What can be done to nodes, from the page: stories 2, 6, 7, 8, 9, 27 and 28, and the first half of 21.
 
 import type { Locator, Page } from '@playwright/test';
-import type { Members } from '../../src/lib/api/types';
+import type { Members, Operation } from '../../src/lib/api/types';
 import { expect, test, until, type Cluster } from './fixtures';
 
 test.use({ clusterOptions: { own: true } });
@@ -130,9 +130,9 @@ test('6 a follower is restarted from its menu: steps, new process, data kept', a
 	await expect(page.getByText(`Restart ${name}: done`)).toBeVisible();
 	await expect(row(page, name)).toContainText('Online');
 
-	const [operation] = (
-		await cluster.json<{ id: number; kind: string }[]>('GET', '/api/v1/operations')
-	).filter(({ kind }) => kind === 'restart');
+	const [operation] = (await cluster.json<Operation[]>('GET', '/api/v1/operations')).filter(
+		({ kind }) => kind === 'restart'
+	);
 	await page.goto(`/operations/${operation?.id}`);
 	const steps = page.getByRole('list', { name: 'Steps' });
 	for (const step of [`Stop ${name}`, `Start ${name}`, `Wait until ${name} is ready`]) {
@@ -158,14 +158,13 @@ test('7 leadership moves before the leader stops, and writes go on', async ({ pa
 	await expect(page.locator('main')).toContainText('Stopped');
 	const next = await cluster.leader();
 	expect(next).not.toBe(leader);
-	const events = await cluster.json<{ events: { kind: string; node: string | null }[] }>(
-		'GET',
-		'/api/v1/events?kind=leadership_handed_over,stopped&limit=10'
-	);
-	// Newest first: it handed over, and then it stopped.
-	expect(events.events.map(({ kind }) => kind)).toEqual(['stopped', 'leadership_handed_over']);
-	const so_far = load.acknowledged.length;
-	await until('writes go on', () => load.acknowledged.length > so_far + 10);
+	const [operation] = await cluster.json<Operation[]>('GET', '/api/v1/operations');
+	expect(operation?.steps.map(({ name, state }) => `${name}: ${state}`)).toEqual([
+		`move leadership away from ${leader}: done`,
+		`stop ${leader}: done`
+	]);
+	const before = load.acknowledged.length;
+	await until('writes go on', () => load.acknowledged.length > before + 10);
 	await load.stop();
 	expect(load.longestPauseMs).toBeLessThan(WRITE_PAUSE_MAX_MS);
 	expect(await load.lost()).toEqual([]);
@@ -286,9 +285,12 @@ test('27 a node that is cut off has its own view of the leader', () => {
 
 test('21 by the keyboard alone a node is added, found and restarted', async ({ page, cluster }) => {
 	await open(page, '/');
-	await page.keyboard.press('g');
-	await page.keyboard.press('n');
-	await expect(page.getByRole('heading', { level: 1 })).toHaveText('Nodes');
+	// The second key must follow soon, which a busy machine may not manage.
+	await expect(async () => {
+		await page.keyboard.press('g');
+		await page.keyboard.press('n');
+		await expect(page.getByRole('heading', { level: 1 })).toHaveText('Nodes', { timeout: 2_000 });
+	}).toPass();
 	await page.keyboard.press('n');
 	await expect(dialog(page).getByLabel('Name')).toBeFocused();
 	await page.keyboard.press('Enter');

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { ApiError, onUnauthorized, percentEncode, raw, request, url } from './client';
+import { answers, ApiError, onUnauthorized, percentEncode, raw, request, url } from './client';
 
 const fetched = vi.fn<typeof fetch>();
 
@@ -153,5 +153,16 @@ describe('a failure', () => {
 		answer(401, { code: 'unauthorized', error: 'show the token' });
 		await failure(raw('GET', '/x'));
 		expect(told).toHaveBeenCalledTimes(1);
+	});
+});
+
+describe('the launcher', () => {
+	it('answers, if only with an error, or does not', async () => {
+		answer(200, {});
+		expect(await answers()).toBe(true);
+		answer(401, { code: 'unauthorized', error: 'show the token' });
+		expect(await answers()).toBe(true);
+		fetched.mockRejectedValueOnce(new TypeError('Failed to fetch'));
+		expect(await answers()).toBe(false);
 	});
 });

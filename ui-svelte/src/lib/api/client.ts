@@ -139,6 +139,16 @@ export async function parse<T>(method: Method, response: Response): Promise<T> {
 	}
 }
 
+/** Whether the launcher answers at all, whatever it says. */
+export async function answers(): Promise<boolean> {
+	try {
+		await raw('GET', '/api/v1/cluster', { timeoutMs: 2_000 });
+		return true;
+	} catch (error) {
+		return error instanceof ApiError && error.status !== 0;
+	}
+}
+
 function changes(method: Method): boolean {
 	return method !== 'GET' && method !== 'HEAD';
 }

@@ -391,7 +391,8 @@ async function changeOne(key: Uint8Array, op: TxnOp, options: PutOptions): Promi
 		compare.push({ ...fields, target: 'version', op: '=', version: 0 });
 	}
 	const body = { compare, success: [op], failure: [{ get: fields }] };
-	const answer = await txn(body, options);
+	// The compares say what the headers of a single key's path would.
+	const answer = await txn(body, { idempotencyKey: options.idempotencyKey });
 	if (answer.succeeded) return answer;
 	const found = answer.results[0];
 	const current = found && 'get' in found ? (found.get.kv?.mod_revision ?? null) : null;

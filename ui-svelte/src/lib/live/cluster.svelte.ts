@@ -60,8 +60,8 @@ class Live {
 
 	readonly connection: Connection = $derived.by(() => {
 		if (this.#status.phase === 'waiting') return this.#online ? 'reconnecting' : 'offline';
-		if (this.#status.phase === 'connecting') return 'connecting';
-		return this.#stale && this.#lastMessageAt !== null ? 'delayed' : 'live';
+		if (this.#status.phase === 'connecting' || this.#lastMessageAt === null) return 'connecting';
+		return this.#stale ? 'delayed' : 'live';
 	});
 
 	/** What keeps everybody from writing now, as far as it is known here. */

@@ -54,7 +54,10 @@ export class Shortcuts {
 	);
 
 	add(shortcut: Shortcut): () => void {
-		this.#all = [...this.#all, shortcut];
+		// The layout registers after the page that it shows: what is meant everywhere comes first, so
+		// that a page may give a key another meaning.
+		const first = shortcut.scope === EVERYWHERE;
+		this.#all = first ? [shortcut, ...this.#all] : [...this.#all, shortcut];
 		return () => {
 			this.#all = this.#all.filter((one) => one !== shortcut);
 		};

@@ -1,75 +1,8 @@
 /** The editor, which is large and therefore loaded only when something is edited. */
 import { defaultKeymap, history, historyKeymap } from '@codemirror/commands';
-import { json } from '@codemirror/lang-json';
-import { HighlightStyle, bracketMatching, syntaxHighlighting } from '@codemirror/language';
-import { highlightSelectionMatches, searchKeymap } from '@codemirror/search';
-import { EditorState, type Extension } from '@codemirror/state';
-import {
-	EditorView,
-	drawSelection,
-	highlightSpecialChars,
-	keymap,
-	lineNumbers
-} from '@codemirror/view';
-import { unifiedMergeView } from '@codemirror/merge';
-import { tags } from '@lezer/highlight';
-
-const theme = EditorView.theme({
-	'&': { height: '100%', backgroundColor: 'var(--surface)', color: 'var(--text)' },
-	'&.cm-focused': { outline: '2px solid var(--accent)', outlineOffset: '-2px' },
-	'.cm-scroller': {
-		fontFamily: 'var(--font-mono, ui-monospace, monospace)',
-		fontSize: '0.75rem',
-		lineHeight: '1.25rem'
-	},
-	'.cm-content': { caretColor: 'var(--accent)' },
-	'.cm-cursor': { borderLeftColor: 'var(--accent)' },
-	'.cm-gutters': {
-		backgroundColor: 'var(--surface)',
-		color: 'var(--text-3)',
-		border: 'none'
-	},
-	'.cm-selectionBackground, &.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground':
-		{ backgroundColor: 'var(--accent-soft)' },
-	'.cm-panels': { backgroundColor: 'var(--inset)', color: 'var(--text)' },
-	'.cm-specialChar': { color: 'var(--crit)' },
-	'&.cm-merge-b .cm-changedLine, .cm-changedLine, .cm-inlineChangedLine': {
-		backgroundColor: 'var(--ok-soft)'
-	},
-	'&.cm-merge-b .cm-changedText, .cm-changedText': {
-		background: 'none',
-		textDecoration: 'underline 2px var(--ok)'
-	},
-	'.cm-deletedChunk': { backgroundColor: 'var(--crit-soft)' },
-	'.cm-deletedChunk .cm-deletedText': {
-		background: 'none',
-		textDecoration: 'underline 2px var(--crit)'
-	}
-});
-
-const colours = syntaxHighlighting(
-	HighlightStyle.define([
-		{ tag: tags.string, color: 'var(--ok)' },
-		{ tag: tags.number, color: 'var(--warn)' },
-		{ tag: [tags.bool, tags.null], color: 'var(--accent)' },
-		{ tag: tags.propertyName, color: 'var(--text)' }
-	])
-);
-
-function common(label: string, isJson: boolean): Extension[] {
-	return [
-		// Without it, line breaks of other systems would be changed to this one by opening the editor.
-		EditorState.lineSeparator.of('\n'),
-		theme,
-		colours,
-		lineNumbers(),
-		highlightSpecialChars(),
-		drawSelection(),
-		EditorView.lineWrapping,
-		EditorView.contentAttributes.of({ 'aria-label': label }),
-		isJson ? json() : []
-	];
-}
+import { bracketMatching } from '@codemirror/language';
+import { EditorView, keymap } from '@codemirror/view';
+import { common } from './codemirror-base';
 
 export interface EditorOptions {
 	readonly parent: HTMLElement;
@@ -78,6 +11,12 @@ export interface EditorOptions {
 	readonly label: string;
 	readonly onchange: (text: string) => void;
 	readonly onsave: () => void;
+}
+
+/** Searching comes when it is asked for; should it not come, the text is there all the same. */
+async function search(view: EditorView): Promise<void> {
+	const found = await import('./codemirror-search').catch(() => null);
+	found?.search(view);
 }
 
 /** Puts an editor into `parent`. */
@@ -90,7 +29,6 @@ export function edit(options: EditorOptions): EditorView {
 			...common(label, options.json),
 			history(),
 			bracketMatching(),
-			highlightSelectionMatches(),
 			// Tab is not among them: it leads out of the editor, as out of any field.
 			keymap.of([
 				{
@@ -101,31 +39,20 @@ export function edit(options: EditorOptions): EditorView {
 						return true;
 					}
 				},
+				{
+					key: 'Mod-f',
+					preventDefault: true,
+					run: (view) => {
+						void search(view);
+						return true;
+					}
+				},
 				...defaultKeymap,
-				...historyKeymap,
-				...searchKeymap
+				...historyKeymap
 			]),
 			EditorView.updateListener.of((update) => {
 				if (update.docChanged) onchange(update.state.doc.toString());
 			})
-		]
-	});
-}
-
-/** Shows in `parent` what `mine` changes in `theirs`. */
-export function compareTexts(
-	parent: HTMLElement,
-	theirs: string,
-	mine: string,
-	isJson: boolean
-): EditorView {
-	return new EditorView({
-		parent,
-		doc: mine,
-		extensions: [
-			...common('Difference', isJson),
-			EditorState.readOnly.of(true),
-			unifiedMergeView({ original: theirs, mergeControls: false, gutter: true })
 		]
 	});
 }

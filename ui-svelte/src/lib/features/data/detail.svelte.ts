@@ -1,10 +1,11 @@
 /** The key that is open: what it holds, who said so, and whether it has changed since. */
-import { getKey, watch, type Closable, type Entry } from '$lib/api/kv';
+import { getKey, watch, type Change, type Closable, type Entry } from '$lib/api/kv';
 import { clock } from '$lib/live/clock.svelte';
 import type { Read } from './address';
 import { consistencyOf, type Source } from './list.svelte';
 import { isAborted } from './problem';
 import type { Bytes } from './range';
+import { whileSeen } from './seen';
 
 /** Values over this size show their beginning first. */
 export const PREVIEW_BYTES = 256 << 10;
@@ -122,16 +123,12 @@ export class OpenKey {
 		this.#watching = null;
 		if (this.source === null) return;
 		const from = this.source.revision + 1;
-		this.#watching = watch(
-			{ key: this.key, from },
-			{
-				onchange: (revision, changes) => {
-					const last = changes.at(-1);
-					if (!last || revision <= (this.opened?.entry.mod_revision ?? 0)) return;
-					const version = last.type === 'put' ? last.entry.version : null;
-					this.changed = { revision, version, at: clock.now };
-				}
-			}
-		);
+		const onchange = (revision: number, changes: Change[]) => {
+			const last = changes.at(-1);
+			if (!last || revision <= (this.opened?.entry.mod_revision ?? 0)) return;
+			const version = last.type === 'put' ? last.entry.version : null;
+			this.changed = { revision, version, at: clock.now };
+		};
+		this.#watching = whileSeen(() => watch({ key: this.key, from }, { onchange }));
 	}
 }

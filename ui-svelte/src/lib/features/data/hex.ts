@@ -9,17 +9,17 @@ export interface HexRow {
 	readonly text: string;
 }
 
-/** Row `index` of a dump: the offset, sixteen bytes in digits, and those of them that are ASCII. */
-export function hexRow(bytes: Uint8Array, index: number): HexRow {
-	const from = index * ROW_BYTES;
-	const part = bytes.subarray(from, from + ROW_BYTES);
+/** Row `index` of a dump: the offset, its bytes in digits, and those of them that are ASCII. */
+export function hexRow(bytes: Uint8Array, index: number, rowBytes = ROW_BYTES): HexRow {
+	const from = index * rowBytes;
+	const part = bytes.subarray(from, from + rowBytes);
 	let text = '';
 	for (const byte of part) text += byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '.';
 	return { offset: from.toString(16).padStart(6, '0'), digits: hexDigits(part), text };
 }
 
-export function hexRows(bytes: Uint8Array): number {
-	return Math.ceil(bytes.length / ROW_BYTES);
+export function hexRows(bytes: Uint8Array, rowBytes = ROW_BYTES): number {
+	return Math.ceil(bytes.length / rowBytes);
 }
 
 /** The digits alone: `68 65 6c`. */

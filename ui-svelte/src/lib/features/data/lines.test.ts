@@ -1,10 +1,12 @@
 // @vitest-environment node
 import { describe, expect, it } from 'vitest';
-import { ROW_CHARACTERS, rowsOf } from './lines';
+import { rowsOf } from './lines';
+
+const COLUMNS = 40;
 
 describe('rows of text', () => {
 	it('are its lines, empty ones too', () => {
-		expect(rowsOf('a\n\nb\n')).toEqual([
+		expect(rowsOf('a\n\nb\n', 80)).toEqual([
 			{ line: 1, text: 'a' },
 			{ line: 2, text: '' },
 			{ line: 3, text: 'b' },
@@ -13,11 +15,11 @@ describe('rows of text', () => {
 	});
 
 	it('go on when a line is long, and halve no character', () => {
-		const text = 'x'.repeat(ROW_CHARACTERS - 1) + '🦀'.repeat(ROW_CHARACTERS);
-		const rows = rowsOf(text);
+		const text = 'x'.repeat(COLUMNS - 1) + '🦀'.repeat(COLUMNS);
+		const rows = rowsOf(text, COLUMNS);
 		expect(rows.map((row) => row.text).join('')).toBe(text);
 		expect(rows.map((row) => row.line)).toEqual([1, ...rows.slice(1).map(() => null)]);
-		expect(rows.every((row) => row.text.length <= ROW_CHARACTERS)).toBe(true);
+		expect(rows.every((row) => row.text.length <= COLUMNS)).toBe(true);
 		expect(rows.every((row) => !/^[\udc00-\udfff]/.test(row.text))).toBe(true);
 	});
 });

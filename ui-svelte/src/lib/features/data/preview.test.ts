@@ -27,6 +27,8 @@ describe('a line of the list', () => {
 		expect(valuePreview(entry(utf8('')))).toBe('(empty)');
 		expect(valuePreview(entry(Uint8Array.of(0xff, 0)))).toBe('0xff 00');
 		expect(valuePreview(entry(new Uint8Array(20).fill(0xff)))).toMatch(/ff …$/);
+		expect(valuePreview(entry(utf8('é'.repeat(99))))).toBe(`${'é'.repeat(80)}…`);
+		expect(valuePreview(entry(utf8(`x${'é'.repeat(99)}`)))).toBe(`x${'é'.repeat(79)}…`);
 		expect(valuePreview({ ...entry(utf8('a')), value: null })).toBe('');
 	});
 });

@@ -11,7 +11,7 @@ export function curlOf(key: Uint8Array, origin = location.origin): string {
 /** A name for a file with what `key` holds, which no system takes for anything else than a name. */
 export function fileName(key: Uint8Array): string {
 	const { text } = display(key);
-	const last = text.slice(text.lastIndexOf('/', text.length - 2) + 1);
+	const last = text.slice(text.slice(0, -1).lastIndexOf('/') + 1);
 	const plain = last
 		.replace(/[^A-Za-z0-9._-]+/g, '_')
 		.replace(/^\.+/, '_')
