@@ -1,6 +1,6 @@
 import type { Event } from '$lib/api/types';
 import { describe, expect, it } from 'vitest';
-import { gapWords, leadership } from './timeline';
+import { gapWords, leadership, ledOnly } from './timeline';
 
 type Told = [t: number, kind: string, node?: string | null, term?: number];
 
@@ -29,6 +29,17 @@ const START: Told[] = [
 	[100, 'election_started', 'node1', 1],
 	[400, 'leader_elected', 'node1', 1]
 ];
+
+it('what only a leader knows is not known without one', () => {
+	const { gaps } = leadership(events([...START, [2_000, 'quorum_lost']]), {
+		from: 0,
+		to: 9_000,
+		leader: null
+	});
+	const t = Float64Array.of(1_000, 2_000, 3_000);
+	expect([...ledOnly(t, Float64Array.of(1, 2, 50_000), gaps)]).toEqual([1, 2, NaN]);
+	expect([...ledOnly(t, Float64Array.of(1, 2, 3), [])]).toEqual([1, 2, 3]);
+});
 
 describe('leadership', () => {
 	it('is one reign while nothing happens', () => {

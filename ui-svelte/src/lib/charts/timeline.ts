@@ -189,6 +189,14 @@ export function leadership(events: readonly Event[], span: Span): Leadership {
 	};
 }
 
+/** A column of what only a leader knows: unknown while nobody led, whatever was said. */
+export function ledOnly(t: Float64Array, values: Float64Array, gaps: readonly Gap[]): Float64Array {
+	return values.map((value, i) => {
+		const at = t[i] ?? 0;
+		return gaps.some((gap) => at > gap.from && at <= (gap.to ?? Infinity)) ? NaN : value;
+	});
+}
+
 /** The terms and tries of a gap in words: `terms 15 to 26, 11 tries`. */
 export function gapWords({ tries, firstTerm, lastTerm }: Gap): string {
 	if (firstTerm === null || lastTerm === null) return 'nobody has asked for votes';

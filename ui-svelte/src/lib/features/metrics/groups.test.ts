@@ -17,7 +17,7 @@ describe('the charts', () => {
 		nodeColumn: (node) => (node === 'node1' ? Float64Array.of(1, 2) : Float64Array.of(10, NaN))
 	};
 	const shown = (by: 'node' | 'all') =>
-		groups({ seconds, sampled: new Sampled(), names: ['node1', 'node2'], by }).flatMap(
+		groups({ seconds, sampled: new Sampled(), names: ['node1', 'node2'], gaps: [], by }).flatMap(
 			(group) => group.charts
 		);
 	const chart = (by: 'node' | 'all', title: string) =>

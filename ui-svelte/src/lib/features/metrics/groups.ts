@@ -1,5 +1,6 @@
 // Which charts there are, and what they show: of each node, or of all together. Pure.
 import type { LineSeries } from '$lib/charts/Line.svelte';
+import { ledOnly, type Gap } from '$lib/charts/timeline';
 import type { ChartTone } from '$lib/charts/tones';
 import { bytes } from '$lib/format/bytes';
 import { count, rate } from '$lib/format/count';
@@ -30,6 +31,8 @@ interface Input {
 	seconds: Seconds;
 	sampled: Sampled;
 	names: readonly string[];
+	/** When nobody led. */
+	gaps?: readonly Gap[];
 	by: By;
 }
 
@@ -57,7 +60,7 @@ export function combine(
 const ms = (value: number) => (value < 9.95 ? String(Math.round(value * 10) / 10) : count(value));
 const percent = (share: number) => `${String(Math.round(share * 100))}%`;
 
-export function groups({ seconds, sampled, names, by }: Input): Group[] {
+export function groups({ seconds, sampled, names, gaps = [], by }: Input): Group[] {
 	const { t } = seconds;
 	const cluster = (column: Parameters<Seconds['column']>[0], label: string, tone: ChartTone) => ({
 		label,
@@ -130,7 +133,7 @@ export function groups({ seconds, sampled, names, by }: Input): Group[] {
 					unit: 'entries',
 					whole: true,
 					format: rate,
-					series: ticked('greatest', 'lag')
+					series: lines('greatest', (name) => ledOnly(t, seconds.nodeColumn(name, 'lag'), gaps))
 				},
 				{
 					title: 'Commits',

@@ -1,7 +1,7 @@
 // How many keys there are. Counting walks over all of them, so it is asked for seldom, and the answer
 // is shown with its age.
 import { untrack } from 'svelte';
-import { countKeys, type Consistency } from '$lib/api/kv';
+import type { Consistency } from '$lib/api/kv';
 import { followedLeader } from '$lib/charts/leader';
 import { live } from '$lib/live/cluster.svelte';
 import { clock } from '$lib/live/clock.svelte';
@@ -49,6 +49,8 @@ export class Keys {
 		const led = live.cluster === null || followedLeader(live.cluster) !== null;
 		const consistency: Consistency = led ? 'linearizable' : 'local';
 		try {
+			// Not needed for the first picture, so not part of what has to be loaded for it.
+			const { countKeys } = await import('$lib/api/kv');
 			const { count, revision } = await countKeys({ consistency }, signal);
 			this.last = { count, revision, at: clock.now, consistency };
 			this.counts = Float64Array.from([...this.counts.slice(1 - KEPT), count]);
