@@ -21,7 +21,7 @@ ON_DEBUG := AXON_LAUNCHER_BIN=$(abspath $(TARGET))/debug/axon-launcher
 EVERYTHING := --workspace --all-targets
 EXAMPLES    = $(shell sed -n '/^\[\[example\]\]/,/^name/s/^name *= *"\(.*\)"/\1/p' examples/Cargo.toml)
 
-.PHONY: help run test test-deep check bench deny clean acceptance once-cost screenshots ui ui-test chromium tools fmt clippy tidy build doc examples doctest fuzz tests
+.PHONY: help run test test-deep check bench deny clean acceptance once-cost screenshots ui ui-test ui-e2e chromium tools fmt clippy tidy build doc examples doctest fuzz tests
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -77,10 +77,11 @@ $(UI_TOOLS): $(UI)/package-lock.json $(UI)/package.json
 	cd $(UI) && npm ci
 	@touch $@
 
-# By itself first; then, built, against a real launcher and real nodes.
-ui-test: $(UI_TOOLS) build chromium
+ui-test: $(UI_TOOLS)
 	cd $(UI) && npm run check && npm run lint && npm run test:unit
 	cd $(UI) && npm run build && npm run size
+
+ui-e2e: build ui chromium ## Try the dashboard in Chromium, against a real launcher and real nodes
 	cd $(UI) && $(ON_DEBUG) npm run test:e2e
 
 chromium:
