@@ -156,6 +156,7 @@ test('the keyboard goes everywhere, and keys do not act while one types', async 
 test('the palette finds keys, and opens them', async ({ page, cluster }) => {
 	await cluster.put('palette/one', '1');
 	await page.goto('/');
+	await expect(heading(page)).toBeVisible();
 	await page.keyboard.press('ControlOrMeta+k');
 	await palette(page).fill('palette/');
 	await page.getByRole('option', { name: 'palette/one' }).click();
