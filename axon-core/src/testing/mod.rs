@@ -4,6 +4,7 @@
 pub mod dice;
 pub mod engine_suite;
 pub mod faulty_disk;
+pub mod history;
 pub mod log_suite;
 pub mod state_suite;
 pub mod transport_suite;
