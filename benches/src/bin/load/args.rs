@@ -171,6 +171,8 @@ fn endpoints(text: &str) -> Check<Endpoints> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     fn parse(words: &[&str]) -> Check<Args> {

@@ -102,6 +102,8 @@ fn refused(status: &tonic::Status) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
     use prost::Message;
 

@@ -196,6 +196,8 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 
 #[cfg(test)]
 pub mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
     use crate::counters::Counters;
     use hdrhistogram::Histogram;

@@ -118,6 +118,8 @@ pub fn free_ports(count: u16) -> Check<Vec<u16>> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     #[tokio::test]
