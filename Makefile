@@ -21,7 +21,7 @@ ON_DEBUG := AXON_LAUNCHER_BIN=$(abspath $(TARGET))/debug/axon-launcher
 EVERYTHING := --workspace --all-targets
 EXAMPLES    = $(shell sed -n '/^\[\[example\]\]/,/^name/s/^name *= *"\(.*\)"/\1/p' examples/Cargo.toml)
 
-.PHONY: help run test test-deep check bench deny clean acceptance once-cost screenshots ui ui-test ui-e2e chromium tools fmt clippy tidy build doc examples doctest fuzz tests
+.PHONY: help run test test-deep check bench bench-etcd deny clean acceptance once-cost screenshots ui ui-test ui-e2e chromium tools fmt clippy tidy build doc examples doctest fuzz tests
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -40,6 +40,17 @@ check: fmt clippy tidy ## The quick part of it: format, lints, the rules of the 
 
 bench: ## Run the benchmarks (ARGS="put/3" selects; reports in target/criterion)
 	$(CARGO) bench -p axon-benches --bench log --bench apply --bench range --bench put --bench watch --bench compaction -- $(ARGS)
+
+# The load generator's defaults: puts and linearizable gets, 1, 16, 64 and 256 clients, three pairs.
+bench-etcd: ## Compare puts and linearizable gets with etcd's on this machine (needs etcd; ARGS="--pairs 1" adds flags)
+	@if ! command -v etcd >/dev/null; then \
+		echo 'make bench-etcd needs etcd. On Debian and Ubuntu: apt-get install -y etcd-server' >&2; \
+		echo '(its service is not used and may be disabled). Axon alone needs none:' >&2; \
+		echo '  cargo build --release -p axon-server && cargo run --release -p axon-benches --bin load -- --targets axon' >&2; \
+		exit 1; \
+	fi
+	$(CARGO) build --release -p axon-server -p axon-benches --bin axon-server --bin load
+	$(TARGET)/release/load --json $(TARGET)/bench-etcd.json --plot $(TARGET)/bench-etcd.svg $(ARGS)
 
 fuzz: build ## Hold a running server against its own description (FUZZ_SEED=2 and FUZZ_EXAMPLES=100 ask otherwise)
 	axon-server/tests/fuzz/run.sh $(TARGET)/debug/axon-server $(TARGET)

@@ -5,7 +5,7 @@
 //! that a service would see.
 
 use axon_core::config::Origin;
-use axon_core::status::Membership;
+use axon_core::status::{Membership, Metrics, RaftState};
 use axon_core::{Cluster, Config, Error, Store};
 use std::path::Path;
 use std::time::Duration;
@@ -46,6 +46,21 @@ impl Replicas {
     #[must_use]
     pub fn stores(&self) -> Vec<Store> {
         self.clusters.iter().map(Cluster::store).collect()
+    }
+
+    /// Returns what each replica has counted.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<Metrics> {
+        self.clusters.iter().map(Cluster::metrics).collect()
+    }
+
+    /// Returns which replica leads, counted from 0, if one does.
+    #[must_use]
+    pub fn leader(&self) -> Option<usize> {
+        let leads = |cluster: &Cluster| {
+            cluster.status().is_ok_and(|status| status.raft_state == RaftState::Leader)
+        };
+        self.clusters.iter().position(leads)
     }
 
     /// Stops them all, the first last: fewer elections.

@@ -23,8 +23,8 @@ use source::Source;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Directories that hold what was built, fetched or stored, not what was written.
-const SKIPPED: [&str; 9] = [
+/// Directories that hold what was built, fetched or stored, not what was written here.
+const SKIPPED: [&str; 10] = [
     ".git",
     "target",
     "node_modules",
@@ -34,6 +34,7 @@ const SKIPPED: [&str; 9] = [
     "test-results",
     "playwright-report",
     "mutants.out",
+    "third_party",
 ];
 
 /// A text file of the workspace.
