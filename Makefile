@@ -24,7 +24,7 @@ EXAMPLES    = $(shell sed -n '/^\[\[example\]\]/,/^name/s/^name *= *"\(.*\)"/\1/
 .PHONY: help run test test-deep check bench bench-etcd deny clean acceptance once-cost screenshots ui ui-test ui-e2e chromium tools fmt clippy tidy build doc examples doctest fuzz tests
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 run: ui ## Build and start a cluster of three nodes with its dashboard (data in ./axon-data; ARGS="..." adds flags)
