@@ -7,7 +7,8 @@
 //! Invariants:
 //! * a voter that was stopped on request is missing like any other: it cannot vote;
 //! * a learner is missing only if it should run and does not;
-//! * a leader that a quorum does not answer is no quorum, whatever answers the launcher.
+//! * a leader that a quorum does not answer is no quorum, whatever answers the launcher, and no
+//!   leader either.
 
 use crate::lifecycle::Phase;
 use crate::manifest::{Desired, Manifest, NodeSpec};
@@ -41,13 +42,15 @@ pub fn cluster(manifest: &Manifest, views: &BTreeMap<String, View>, last: &Membe
     let members = Members::heard(words).unwrap_or_else(|| last.clone());
     let roll = Roll::call(manifest, views, words, &members);
     let health = health(&roll, words);
+    // It may not have noticed yet that nobody follows.
+    let leader = words.leader.filter(|_| health != Health::NoQuorum);
     Cluster {
         id: manifest.cluster_id.to_string(),
         health,
         sentence: sentence(health, &roll),
         since: 0,
         term: views.values().filter_map(View::status).map(|status| status.term).max(),
-        leader: words.leader.map(|leader| leader.name.clone()),
+        leader: leader.map(|leader| leader.name.clone()),
         failures_tolerated: Some(roll.online.saturating_sub(roll.needed)),
         committed: words.informed.and_then(|informed| informed.committed_index),
         joint: words.informed.and_then(|informed| informed.joint).unwrap_or(false),
@@ -84,7 +87,7 @@ impl Roll {
             .collect();
         let name = |id: &u64| ids.get(id).map_or_else(|| format!("#{id}"), |s| s.name.to_string());
         let answers = |spec: &NodeSpec| view(spec).is_some_and(|view| view.status().is_some());
-        let heard = |id: u64| words.leader.and_then(|leader| leader.peer(id)?.alive) == Some(true);
+        let heard = |id: u64| words.claimant.and_then(|leader| leader.peer(id)?.alive) == Some(true);
         let online = |id: &u64| ids.get(id).map_or_else(|| heard(*id), |spec| answers(spec));
 
         let mut roll = Self {
@@ -98,7 +101,7 @@ impl Roll {
             roll.voters = manifest.nodes.iter().map(|spec| spec.name.to_string()).collect();
             roll.needed = roll.voters.len() / 2 + 1;
         }
-        if let Some(quorum) = words.leader.and_then(half_made_or_lost) {
+        if let Some(quorum) = words.claimant.and_then(half_made_or_lost) {
             roll.needed = quorum.needed;
             roll.online = roll.online.min(quorum.alive);
         }
@@ -277,7 +280,7 @@ mod tests {
             status.quorum = Some(Quorum { alive: 1, needed: 2, lost: true });
         });
         let got = of(&site);
-        assert_eq!((got.health, got.online), (Health::NoQuorum, 1));
+        assert_eq!((got.health, got.online, got.leader), (Health::NoQuorum, 1, None));
     }
 
     #[test]

@@ -131,7 +131,7 @@ pub struct Known {
 impl Known {
     /// A voter that the launcher does not run: what there is to know of it, the leader hears.
     fn stranger(id: u64, words: Words<'_>) -> Self {
-        let heard = words.leader.and_then(|leader| leader.peer(id)?.alive) == Some(true);
+        let heard = words.claimant.and_then(|leader| leader.peer(id)?.alive) == Some(true);
         Self {
             name: format!("#{id}"),
             part: Part::Voter,
@@ -235,7 +235,7 @@ impl Picture {
                 part,
                 answers: status.is_some(),
                 ready: status.is_some() && view.is_some_and(|view| view.observed.ready()),
-                leads: words.leader.is_some_and(|leader| leader.name == spec.name.as_str()),
+                leads: words.claimant.is_some_and(|leader| leader.name == spec.name.as_str()),
                 runs,
                 wanted: spec.desired == Desired::Running,
                 leaving: spec.decommission.is_some(),

@@ -69,8 +69,10 @@ pub struct ExitReport {
 /// Whose word counts.
 #[derive(Debug, Clone, Copy)]
 pub struct Words<'a> {
-    /// The leader's, if there is one.
+    /// The leader's, if there is one whom a quorum answers.
     pub leader: Option<&'a Status>,
+    /// Of whoever takes itself for the leader, answered by a quorum or not.
+    pub claimant: Option<&'a Status>,
     /// The best informed node's, if any answers.
     pub informed: Option<&'a Status>,
 }
@@ -80,15 +82,16 @@ impl<'a> Words<'a> {
     pub fn of(views: &'a BTreeMap<String, View>) -> Self {
         let statuses = || views.values().filter_map(View::status);
         // Two may say that they lead: the one of the older term has not heard yet that it does not.
-        let leader = statuses().filter(|s| s.raft_state == "leader").max_by_key(|s| s.term);
-        let informed = leader.or_else(|| statuses().max_by_key(|s| (s.term, s.applied_index)));
-        Self { leader, informed }
+        let claimant = statuses().filter(|s| s.raft_state == "leader").max_by_key(|s| s.term);
+        let leader = claimant.filter(|s| !s.quorum.is_some_and(|quorum| quorum.lost));
+        let informed = claimant.or_else(|| statuses().max_by_key(|s| (s.term, s.applied_index)));
+        Self { leader, claimant, informed }
     }
 }
 
 /// Brings together what is known.
 pub fn report(manifest: &Manifest, views: &BTreeMap<String, View>) -> BTreeMap<String, NodeReport> {
-    let Words { leader, informed } = Words::of(views);
+    let Words { leader, informed, .. } = Words::of(views);
     let mut reports = BTreeMap::new();
     for spec in &manifest.nodes {
         let name = spec.name.to_string();

@@ -208,6 +208,15 @@ mod tests {
             saying("node3", 3, "learner", &peers),
         ]);
         assert!(got.iter().all(|node| node.lag.is_none() && node.matched.is_none()));
+        // Who leads without a quorum does not know what the others have.
+        let mut alone = peers;
+        alone["quorum"] = json!({"alive": 1, "needed": 2, "lost": true});
+        let got = listed([
+            saying("node1", 1, "leader", &alone),
+            saying("node2", 2, "follower", &json!({})),
+            saying("node3", 3, "learner", &json!({})),
+        ]);
+        assert!(got.iter().all(|node| node.lag.is_none() && node.matched.is_none()));
     }
 
     #[test]
@@ -242,8 +251,8 @@ mod tests {
         let spec = &mut Manifest::new(9000, 1).unwrap().nodes[0];
         let mut view = view("node1", 1, "follower", 4);
         let leads = Status::default();
-        let with = Words { leader: Some(&leads), informed: Some(&leads) };
-        let without = Words { leader: None, informed: None };
+        let with = Words { leader: Some(&leads), claimant: Some(&leads), informed: Some(&leads) };
+        let without = Words { leader: None, claimant: None, informed: None };
         assert_eq!(state(spec, &view, with), State::Running);
         if let Observation::Answers { ready, .. } = &mut view.observed {
             *ready = false;

@@ -7,6 +7,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Cluster as ClusterShape, Node, Operation } from '../../src/lib/api/types';
+import { cutOff } from './firewall';
 import { Load } from './load';
 
 const LAUNCHER = resolve(process.env.AXON_LAUNCHER_BIN ?? '../target/debug/axon-launcher');
@@ -83,6 +84,7 @@ export class Cluster {
 	private launcher: ChildProcess | null = null;
 	private said = '';
 	private readonly loads = new Set<Load>();
+	private readonly cuts: (() => void)[] = [];
 
 	private constructor(
 		readonly port: number,
@@ -289,6 +291,18 @@ export class Cluster {
 		process.kill(await this.pid(name), 'SIGCONT');
 	}
 
+	/** Cuts a node off from the others, and not from the launcher; what is returned heals. */
+	async cutOff(name: string): Promise<() => void> {
+		const port = ({ peer_address }: Node) => Number(peer_address.split(':').at(-1));
+		const nodes = await this.nodes();
+		const others = nodes.filter(({ id }) => id !== name).map(port);
+		const [one] = nodes.filter(({ id }) => id === name).map(port);
+		if (one === undefined) throw new Error(`there is no ${name}`);
+		const heal = cutOff({ pid: await this.pid(name), port: one, others });
+		this.cuts.push(heal);
+		return heal;
+	}
+
 	private async pid(name: string): Promise<number> {
 		const { pid } = await this.node(name);
 		if (pid === null) throw new Error(`${name} does not run`);
@@ -311,6 +325,7 @@ export class Cluster {
 
 	async end(): Promise<void> {
 		await Promise.all([...this.loads].map((load) => load.stop()));
+		for (const heal of this.cuts) heal();
 		// Frozen ones cannot end politely.
 		for (const pid of this.processes()) signal(pid, 'SIGCONT');
 		await this.stopLauncher();

@@ -42,6 +42,16 @@ async function glimpse(page: Page, selector: string, text: RegExp): Promise<() =
 	return () => seen.evaluate(({ promise }) => promise);
 }
 
+/** Waits until the page has what its other pages and dialogs are made of, which it fetches ahead. */
+async function fetchedAhead(page: Page): Promise<void> {
+	const files = () =>
+		page.evaluate(() => {
+			const names = performance.getEntriesByType('resource').map(({ name }) => name);
+			return names.filter((name) => name.includes('/immutable/nodes/')).length;
+		});
+	await expect.poll(files).toBeGreaterThanOrEqual(14);
+}
+
 const newKey = (page: Page) => page.getByRole('dialog', { name: 'New key' });
 
 /** Opens the dialog for a new key, and types one. */
@@ -241,10 +251,22 @@ test.describe('what breaks', () => {
 		checks.expectStatus(503, /^\/api\/v1\/kv$/);
 		await page.goto('/');
 		await expect(connection(page)).toHaveText(LIVE);
+		await fetchedAhead(page);
 		// Its nodes run on, and one is gone when it comes back.
 		await cluster.stopLauncher('SIGKILL');
 		await expect(connection(page)).toHaveText(/Reconnecting \(\d+\)/);
 		await expect(page.getByText(/^Launcher not answering since \d/)).toBeVisible();
+		await expect(row(page, 'node1')).toBeVisible();
+		// Every page can still be read, and what cannot be done says so.
+		for (const name of ['Nodes', 'Metrics', 'Events', 'Data', 'Overview']) {
+			const link = page.getByRole('link', { name: new RegExp(`^${name}`) });
+			await link.filter({ visible: true }).first().click();
+			await expect(page.getByRole('heading', { level: 1, name })).toBeVisible();
+			await expect(page.getByText(/^Launcher not answering since \d/)).toBeVisible();
+		}
+		await page.getByRole('button', { name: 'Add node' }).click();
+		await expect(page.getByRole('dialog', { name: 'Add node' })).toBeVisible();
+		await page.keyboard.press('Escape');
 		await expect(row(page, 'node1')).toBeVisible();
 		await cluster.startLauncher();
 		await expect(connection(page)).toHaveText(LIVE);
@@ -299,6 +321,7 @@ test.describe('behind a token', () => {
 		await page.keyboard.press('Enter');
 		await expect(page).toHaveURL(/\/nodes$/);
 		await expect(connection(page)).toHaveText(LIVE);
+		await fetchedAhead(page);
 
 		// The session ends elsewhere; the next request is told so.
 		await page.evaluate(() => fetch('/sign-out', { method: 'POST' }));
@@ -313,8 +336,11 @@ test.describe('behind a token', () => {
 		const signIn = banner.getByRole('link', { name: 'Sign in' });
 		await expect(signIn).toHaveAttribute('href', '/sign-in?next=%2Fnodes');
 
-		// A page that was not loaded yet leads there by itself.
+		// Another page says so as well, and leads back to itself.
 		await page.getByRole('link', { name: 'Data' }).click();
+		await expect(page.getByRole('heading', { level: 1, name: 'Data' })).toBeVisible();
+		await expect(signIn).toHaveAttribute('href', '/sign-in?next=%2Fdata');
+		await signIn.click();
 		await expect(page).toHaveURL(/\/sign-in\?next=%2Fdata$/);
 		await page.getByLabel('Token').fill(token);
 		await page.keyboard.press('Enter');

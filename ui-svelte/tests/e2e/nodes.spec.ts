@@ -2,6 +2,7 @@
 
 import type { Locator, Page } from '@playwright/test';
 import type { Members, Operation } from '../../src/lib/api/types';
+import { firewallMissing } from './firewall';
 import { expect, test, until, type Cluster } from './fixtures';
 
 test.use({ clusterOptions: { own: true } });
@@ -276,11 +277,36 @@ test('a node’s own view stands beside the cluster’s', async ({ page, cluster
 	await expect(page.getByText('It agrees with the cluster')).toBeVisible();
 });
 
-test('27 a node that is cut off has its own view of the leader', () => {
-	test.skip(
-		true,
-		'cutting a node off from its peers, and not from the launcher, needs a firewall between processes of one machine'
-	);
+test('27 a leader that is cut off has its own view of who leads, until it is heard again', async ({
+	page,
+	cluster
+}) => {
+	const missing = firewallMissing();
+	test.skip(missing !== null, missing ?? '');
+
+	const [before, was] = [await cluster.shape(), await cluster.leader()];
+	await open(page);
+	const heal = await cluster.cutOff(was);
+	try {
+		const leads = await until('another leads', async () => {
+			const { leader, term } = await cluster.shape();
+			return leader !== was && (term ?? 0) > (before.term ?? 0) && leader;
+		});
+		await expect(row(page, leads)).toContainText('Leader');
+		const differs = new RegExp(`${was} (says it leads|knows no leader) in term \\d+`);
+		await expect(row(page, was)).toContainText(differs);
+		await row(page, was).getByRole('link', { name: was }).click();
+		await page.getByRole('link', { name: 'Raft view' }).click();
+		await expect(page.getByText(/\d differences? from the cluster/)).toBeVisible();
+		await cluster.put('while/cut-off', 'by the majority');
+	} finally {
+		heal();
+	}
+	await expect(page.getByText('It agrees with the cluster')).toBeVisible();
+	await page.getByRole('link', { name: 'Nodes' }).first().click();
+	await expect(row(page, was)).toContainText('Online');
+	await expect(row(page, was)).not.toContainText('in term');
+	expect(await cluster.get('while/cut-off', was)).toBe('by the majority');
 });
 
 test('21 by the keyboard alone a node is added, found and restarted', async ({ page, cluster }) => {

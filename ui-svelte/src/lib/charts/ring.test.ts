@@ -38,8 +38,9 @@ describe('picture', () => {
 	});
 
 	it('does not put one in the middle whom no quorum follows', () => {
-		const alone = { ...cluster(['n1', 'n2', 'n3'], 'n3'), health: 'no_quorum' } as Cluster;
-		const got = picture(alone, [node('n3', { role: 'leader', state: 'unhealthy' })]);
+		const got = picture(cluster(['n1', 'n2', 'n3'], null), [
+			node('n3', { role: 'leader', state: 'unhealthy' })
+		]);
 		expect(got.leader).toBeNull();
 		expect(got.voters[2]).toMatchObject({ name: 'n3', look: 'alone' });
 	});

@@ -1,6 +1,5 @@
 // Where the members stand in the picture of the consensus ring, and how each looks.
 import type { Cluster, Node } from '$lib/api/types';
-import { followedLeader } from './leader';
 
 export type Look =
 	'leader' | 'voter' | 'learner' | 'candidate' | 'alone' | 'down' | 'stopped' | 'unknown';
@@ -82,7 +81,7 @@ function fitting(count: number, radius: number, most: number) {
 }
 
 export function picture(cluster: Cluster, nodes: readonly Node[]): Picture {
-	const leader = followedLeader(cluster);
+	const leader = cluster.leader;
 	const byName = new Map(nodes.map((node) => [node.id, node]));
 	const make = (name: string, learner: boolean, place: { x: number; y: number; r: number }) => {
 		const leads = name === leader;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Members, Status } from '$lib/api/types';
-import { compare, disagreement, memberViews } from './opinion';
+import { compare, disagreement, isAlone, memberViews } from './opinion';
 import { aCluster, aNode } from './testing';
 
 const nameOf = (id: number | null) => (id !== null && id <= 3 ? `node${id}` : null);
@@ -27,6 +27,14 @@ describe('a node’s view of the leader', () => {
 		expect(says({ leader_seen: 1 }, aCluster({ leader: null }))).toBeNull();
 		expect(disagreement(aNode(), null, nameOf)).toBeNull();
 	});
+});
+
+it('leads alone who takes itself for the leader where the cluster has none', () => {
+	const leads = aNode({ role: 'leader' });
+	expect(isAlone(leads, aCluster({ leader: null }))).toBe(true);
+	expect(isAlone(leads, aCluster({ leader: 'node2' }))).toBe(false);
+	expect(isAlone(aNode(), aCluster({ leader: null }))).toBe(false);
+	expect(isAlone(leads, null)).toBe(false);
 });
 
 describe('the comparison', () => {

@@ -20,6 +20,11 @@ export function disagreement(
 	return seen === cluster.leader ? null : `${node.id} says ${seen} leads in term ${node.term}`;
 }
 
+/** Whether a node takes itself for the leader while the cluster has none: no quorum answers it. */
+export function isAlone(node: Node, cluster: Cluster | null): boolean {
+	return node.role === 'leader' && cluster !== null && cluster.leader === null;
+}
+
 /** One thing as a node sees it and as the cluster does. */
 export interface Comparison {
 	label: string;

@@ -9,24 +9,19 @@ const values = (facts: Fact[]) =>
 
 describe('the summary of a node', () => {
 	it('names whom it votes for and follows, by their names or their ids', () => {
-		const raft = values(raftFacts(aNode({ vote: 9 }), aCluster(), nameOf));
+		const raft = values(raftFacts(aNode({ vote: 9 }), nameOf));
 		expect(raft).toMatchObject({ Vote: '#9', 'Leader it sees': 'node2', Lag: '0', Term: '4' });
 		expect(raft).not.toHaveProperty('Quorum answered');
 	});
 
 	it('leaves unknown what a node that is silent does not say', () => {
 		const silent = aNode({ role: null, term: null, last_log: null, vote: null, lag: 5 });
-		const raft = values(raftFacts(silent, aCluster(), nameOf));
+		const raft = values(raftFacts(silent, nameOf));
 		expect(raft).toMatchObject({ Term: null, 'Last log': null, Vote: null, Lag: '5' });
 		expect(values(storageFacts(aNode({ disk_free: null }), null))).toMatchObject({
 			Log: null,
 			'Free on its disk': null
 		});
-	});
-
-	it('knows no lag without a quorum, whatever a leader of old says', () => {
-		const cluster = aCluster({ health: 'no_quorum' });
-		expect(values(raftFacts(aNode({ lag: 3 }), cluster, nameOf))['Lag']).toBeNull();
 	});
 
 	it('has a dash where no process runs, and no figure that is 0', () => {

@@ -6,7 +6,7 @@ import { count } from '$lib/format/count';
 import { age, duration } from '$lib/format/duration';
 import { dateTime } from '$lib/format/time';
 import type { Fact } from './Facts.svelte';
-import { lagOf, percent, uptime } from './table';
+import { percent, uptime } from './table';
 
 type NameOf = (id: number | null) => string | null;
 
@@ -18,7 +18,7 @@ function ofProcess<T>(node: Node, value: T | null, text: (value: T) => string): 
 	return node.pid === null ? '–' : said(value, text);
 }
 
-export function raftFacts(node: Node, cluster: Cluster | null, nameOf: NameOf): Fact[] {
+export function raftFacts(node: Node, nameOf: NameOf): Fact[] {
 	const named = (id: number) => nameOf(id) ?? `#${id}`;
 	const facts: Fact[] = [
 		{ label: 'Term', value: said(node.term, count) },
@@ -38,7 +38,7 @@ export function raftFacts(node: Node, cluster: Cluster | null, nameOf: NameOf): 
 		},
 		{
 			label: 'Lag',
-			value: said(lagOf(node, cluster), count),
+			value: said(node.lag, count),
 			hint: 'Entries behind, as the leader says'
 		},
 		{

@@ -1,6 +1,6 @@
 // The nodes' table: its columns, the order of its rows, and which of them are shown. Pure.
 
-import type { Cluster, Node, State } from '$lib/api/types';
+import type { Node, State } from '$lib/api/types';
 
 export interface Column {
 	id: ColumnId;
@@ -114,11 +114,6 @@ export const COLUMNS: readonly Column[] = [
 /** How long a node's process has run; null while none runs. */
 export function uptime(node: Node, now: number): number | null {
 	return node.pid === null || node.started === null ? null : Math.max(0, now - node.started);
-}
-
-/** Entries behind the leader; whoever leads without a quorum does not know how far the others are. */
-export function lagOf(node: Node, cluster: Cluster | null): number | null {
-	return cluster?.health === 'no_quorum' ? null : node.lag;
 }
 
 const names = new Intl.Collator('en', { numeric: true });

@@ -92,7 +92,7 @@ it('lag is of the voters that follow', () => {
 	] as Node[];
 	expect(greatestLag(cluster as Cluster, nodes)).toBe(7);
 	expect(greatestLag(cluster as Cluster, [{ id: 'node1', lag: null }] as Node[])).toBeNull();
-	expect(greatestLag({ ...cluster, health: 'no_quorum' } as Cluster, nodes)).toBeNull();
+	expect(greatestLag({ ...cluster, leader: null } as Cluster, nodes)).toBeNull();
 });
 
 it('members are counted in words', () => {

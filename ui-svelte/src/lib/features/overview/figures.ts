@@ -1,5 +1,4 @@
 // What the Overview works out of what the launcher tells. Pure.
-import { followedLeader } from '$lib/charts/leader';
 import type { Mark } from '$lib/charts/marks';
 import type { Cluster, Event, Node } from '$lib/api/types';
 
@@ -77,7 +76,7 @@ export function lastLeader(events: readonly Event[]): string | null {
 
 /** Entries that the slowest voter is behind, as the leader says; null while it says nothing. */
 export function greatestLag(cluster: Cluster, nodes: readonly Node[]): number | null {
-	const leader = followedLeader(cluster);
+	const leader = cluster.leader;
 	if (leader === null) return null;
 	let most: number | null = null;
 	for (const { id, lag } of nodes) {

@@ -2,7 +2,6 @@
 // is shown with its age.
 import { untrack } from 'svelte';
 import type { Consistency } from '$lib/api/kv';
-import { followedLeader } from '$lib/charts/leader';
 import { live } from '$lib/live/cluster.svelte';
 import { clock } from '$lib/live/clock.svelte';
 
@@ -46,7 +45,7 @@ export class Keys {
 
 	async #count(signal: AbortSignal) {
 		// Without a leader only what one node has is there to be counted.
-		const led = live.cluster === null || followedLeader(live.cluster) !== null;
+		const led = live.cluster === null || live.cluster.leader !== null;
 		const consistency: Consistency = led ? 'linearizable' : 'local';
 		try {
 			// Not needed for the first picture, so not part of what has to be loaded for it.
