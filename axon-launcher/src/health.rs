@@ -87,7 +87,8 @@ impl Roll {
             .collect();
         let name = |id: &u64| ids.get(id).map_or_else(|| format!("#{id}"), |s| s.name.to_string());
         let answers = |spec: &NodeSpec| view(spec).is_some_and(|view| view.status().is_some());
-        let heard = |id: u64| words.claimant.and_then(|leader| leader.peer(id)?.alive) == Some(true);
+        let heard =
+            |id: u64| words.claimant.and_then(|leader| leader.peer(id)?.alive) == Some(true);
         let online = |id: &u64| ids.get(id).map_or_else(|| heard(*id), |spec| answers(spec));
 
         let mut roll = Self {
