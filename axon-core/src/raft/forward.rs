@@ -124,7 +124,9 @@ impl Proposer {
 /// Sends batches on their way, and takes back what must be tried again.
 async fn dispatch(route: Arc<Route>, mut queue: mpsc::UnboundedReceiver<Waiting>) {
     let (returned, mut returns) = mpsc::unbounded_channel::<Waiting>();
+    // What pauses before it is tried again.
     let mut parked: VecDeque<Waiting> = VecDeque::new();
+    // What was taken from the queue and goes with the next batch that there is room for.
     let mut fresh = Vec::new();
     let airborne = Arc::new(AtomicUsize::new(0));
     let landed = Arc::new(tokio::sync::Notify::new());
@@ -132,13 +134,18 @@ async fn dispatch(route: Arc<Route>, mut queue: mpsc::UnboundedReceiver<Waiting>
     retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let room = airborne.load(Ordering::Acquire) < BATCHES_IN_FLIGHT_MAX;
+        let goes = room && parked.is_empty();
         tokio::select! {
             biased;
             Some(waiting) = returns.recv() => {
                 parked.push_back(waiting);
                 continue;
             }
-            taken = queue.recv_many(&mut fresh, BATCH_COMMANDS_MAX), if room && parked.is_empty() => {
+            // Not at the next tick: whoever waited for room goes as soon as there is some.
+            () = std::future::ready(()), if goes && !fresh.is_empty() => {
+                take(&mut queue, &mut fresh);
+            }
+            taken = queue.recv_many(&mut fresh, BATCH_COMMANDS_MAX), if goes => {
                 if taken == 0 {
                     return;
                 }
@@ -146,27 +153,16 @@ async fn dispatch(route: Arc<Route>, mut queue: mpsc::UnboundedReceiver<Waiting>
             () = landed.notified(), if !room => continue,
             _ = retry.tick(), if !room || !parked.is_empty() => {
                 // What waits longest goes first; what arrived meanwhile follows it.
-                while let Ok(waiting) = queue.try_recv() {
-                    parked.push_back(waiting);
-                }
-                fresh.extend(parked.drain(..));
+                let arrived = std::mem::take(&mut fresh);
+                fresh.extend(parked.drain(..).chain(arrived));
+                take(&mut queue, &mut fresh);
             }
         }
-        // Nobody is sent on after its deadline, nor kept waiting for room beyond it.
-        fresh.retain_mut(|waiting| match route.hopeless(waiting) {
-            Some(error) => {
-                waiting.answer(Err(error));
-                false
-            }
-            None => true,
-        });
-        if !room {
-            parked.extend(fresh.drain(..));
+        route.give_up(&mut fresh);
+        if !room || fresh.is_empty() {
             continue;
         }
-        // Without a quorum nothing is handed to a log: it might be decided long after its caller was
-        // told that it cannot be.
-        let Some(leader) = route.leader().filter(|_| !route.peers.quorum().lost) else {
+        let Some(leader) = route.leader() else {
             parked.extend(fresh.drain(..));
             continue;
         };
@@ -181,6 +177,13 @@ async fn dispatch(route: Arc<Route>, mut queue: mpsc::UnboundedReceiver<Waiting>
             let leader = leader.clone();
             runtime::spawn(async move { flight.fly(leader, batch).await });
         }
+    }
+}
+
+/// Takes all that is in the queue.
+fn take(queue: &mut mpsc::UnboundedReceiver<Waiting>, fresh: &mut Vec<Waiting>) {
+    while let Ok(waiting) = queue.try_recv() {
+        fresh.push(waiting);
     }
 }
 
@@ -234,12 +237,21 @@ impl Route {
         Some(Leader::At(NodeId(leader), member.peer_address.clone()))
     }
 
-    /// Why a command is not tried again, if it is not.
-    fn hopeless(&self, waiting: &Waiting) -> Option<Error> {
-        let expired = runtime::now() >= waiting.deadline;
-        let quorum = self.peers.quorum();
-        (expired || quorum.lost || waiting.is_deserted())
-            .then(|| self.unavailable(waiting.begun, waiting.outcome()))
+    /// Answers those that are not tried any more, and leaves the others: nobody is sent on after its
+    /// deadline, or without a quorum, when it might be decided long after its caller was told that
+    /// it cannot be.
+    fn give_up(&self, waiting: &mut Vec<Waiting>) {
+        if waiting.is_empty() {
+            return;
+        }
+        let (now, lost) = (runtime::now(), self.peers.quorum().lost);
+        waiting.retain_mut(|waiting| {
+            let hopeless = lost || now >= waiting.deadline || waiting.is_deserted();
+            if hopeless {
+                waiting.answer(Err(self.unavailable(waiting.begun, waiting.outcome())));
+            }
+            !hopeless
+        });
     }
 
     /// The best explanation for a call that could not be served.
@@ -465,25 +477,31 @@ impl Flight {
             Err(true) => vec![Proposed::Unknown; batch.len()],
             Err(false) => vec![Proposed::NotLeader; batch.len()],
         };
+        let mut again = Vec::new();
         for (mut waiting, answer) in batch.drain(..).zip(answers) {
             match answer {
                 Proposed::Done(outcome) => waiting.answer(Ok(outcome)),
                 Proposed::Refused(reason) => waiting.answer(Err(Error::Refused { reason })),
                 Proposed::DiskFull if !waiting.attempted => waiting.answer(Err(Error::DiskFull)),
                 // An earlier attempt may have happened: only its session could tell, from the log.
-                Proposed::NotLeader | Proposed::DiskFull => self.again(waiting),
+                Proposed::NotLeader | Proposed::DiskFull => again.push(waiting),
                 Proposed::Unknown => {
                     waiting.attempted = true;
-                    self.again(waiting);
+                    again.push(waiting);
                 }
                 Proposed::Stopped => {
                     waiting.attempted = true;
                     match self.route.fatal() {
                         Some(error) => waiting.answer(Err(error)),
-                        None => self.again(waiting),
+                        None => again.push(waiting),
                     }
                 }
             }
+        }
+        self.route.give_up(&mut again);
+        for waiting in again {
+            // Gone with the replica.
+            let _ = self.returned.send(waiting);
         }
     }
 
@@ -521,13 +539,6 @@ impl Flight {
                 let answers: Vec<Proposed> = codec::decode(&reply).map_err(|_| true)?;
                 if answers.len() == commands.len() { Ok(answers) } else { Err(true) }
             }
-        }
-    }
-
-    fn again(&self, mut waiting: Waiting) {
-        match self.route.hopeless(&waiting) {
-            Some(error) => waiting.answer(Err(error)),
-            None => drop(self.returned.send(waiting)),
         }
     }
 }
