@@ -120,9 +120,10 @@ pub struct Config {
     pub log_cache_bytes: usize,
     /// Bytes of log kept on disk for members that lag. Default 1 GiB.
     pub log_retention_bytes: u64,
-    /// Bytes in the overlay that start a checkpoint. Default 16 MiB.
+    /// Bytes in the overlay that start a checkpoint. Default 32 MiB: of the rows of a larger one more
+    /// lie on the same page, and a key that changes often is written once.
     pub checkpoint_bytes: usize,
-    /// Bytes in the overlay at which apply waits for the checkpoint. Default 32 MiB.
+    /// Bytes in the overlay at which apply waits for the checkpoint. Default 64 MiB.
     pub overlay_bytes_max: usize,
     /// Longest time from a change to the checkpoint that holds it. Default 5 s.
     pub checkpoint_interval: Duration,
@@ -167,8 +168,8 @@ impl Default for Config {
             inflight_bytes_max: 32 << 20,
             log_cache_bytes: 32 << 20,
             log_retention_bytes: 1 << 30,
-            checkpoint_bytes: 16 << 20,
-            overlay_bytes_max: 32 << 20,
+            checkpoint_bytes: 32 << 20,
+            overlay_bytes_max: 64 << 20,
             checkpoint_interval: Duration::from_secs(5),
             state_cache_bytes: 48 << 20,
             history: History::default(),

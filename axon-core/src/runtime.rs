@@ -103,7 +103,32 @@ impl<T> WorkerQueue<T> {
 /// `work` may block; it takes from the front of the batch and may leave the rest for the next call
 /// only by keeping it itself. In production it has a thread called `name`; under simulation a task
 /// that sleeps for a seeded time before each call, as a disk would.
-pub fn worker<T, W>(name: &str, mut work: W) -> WorkerQueue<T>
+pub fn worker<T, W>(name: &str, work: W) -> WorkerQueue<T>
+where
+    T: Send + 'static,
+    W: FnMut(Vec<T>) + Send + 'static,
+{
+    start_worker(name, || {}, work)
+}
+
+/// Starts a [`worker`] that nobody waits for: where processors are short, its thread has a third of
+/// the claim of another one, so that callers need not wait for it either.
+pub fn background_worker<T, W>(name: &str, work: W) -> WorkerQueue<T>
+where
+    T: Send + 'static,
+    W: FnMut(Vec<T>) + Send + 'static,
+{
+    const NICE: i32 = 5;
+    let give_way = || {
+        // Of this thread alone, on Linux only. Where it is refused, it competes as before.
+        if cfg!(target_os = "linux") {
+            let _ = rustix::process::setpriority_process(None, NICE);
+        }
+    };
+    start_worker(name, give_way, work)
+}
+
+fn start_worker<T, W>(name: &str, prepare: fn(), mut work: W) -> WorkerQueue<T>
 where
     T: Send + 'static,
     W: FnMut(Vec<T>) + Send + 'static,
@@ -119,6 +144,7 @@ where
         });
     } else {
         let body = move || {
+            prepare();
             let mut batch = Vec::new();
             while receiver.blocking_recv_many(&mut batch, usize::MAX) > 0 {
                 work(std::mem::take(&mut batch));

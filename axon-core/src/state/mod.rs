@@ -53,9 +53,10 @@ use view::{Faults, Moment};
 /// The settings of the state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateConfig {
-    /// Bytes in the overlay that start a checkpoint. Default 16 MiB.
+    /// Bytes in the overlay that start a checkpoint. Default 32 MiB: of the rows of a larger one more
+    /// lie on the same page, and a key that changes often is written once.
     pub checkpoint_bytes: usize,
-    /// Bytes in the overlay at which apply waits for the checkpoint. Default 32 MiB.
+    /// Bytes in the overlay at which apply waits for the checkpoint. Default 64 MiB.
     pub overlay_bytes_max: usize,
     /// Longest time from a change to the checkpoint that holds it. Default 5 s.
     pub checkpoint_interval: Duration,
@@ -66,8 +67,8 @@ pub struct StateConfig {
 impl Default for StateConfig {
     fn default() -> Self {
         Self {
-            checkpoint_bytes: 16 << 20,
-            overlay_bytes_max: 32 << 20,
+            checkpoint_bytes: 32 << 20,
+            overlay_bytes_max: 64 << 20,
             checkpoint_interval: Duration::from_secs(5),
             scrub_bytes_max: 64 << 20,
         }
@@ -324,7 +325,7 @@ impl State {
             applied: watch::Sender::new(core.position.index),
             ticks: watch::Sender::new(0),
             durable,
-            queue: runtime::worker("axon-checkpoint", |jobs: Vec<Job>| {
+            queue: runtime::background_worker("axon-checkpoint", |jobs: Vec<Job>| {
                 jobs.into_iter().for_each(Job::run);
             }),
             dirty: dirty.clone(),

@@ -212,7 +212,7 @@ impl Wal {
 /// Starts the worker that prepares segments, with what it has to do at first.
 fn start_supply(common: &Arc<Common>, current: &Segment) -> WorkerQueue<Job> {
     let worker = Arc::clone(common);
-    let jobs = runtime::worker("axon-log-supply", move |jobs| worker.supply.work(jobs));
+    let jobs = runtime::background_worker("axon-log-supply", move |jobs| worker.supply.work(jobs));
     // The worker was started in the line above: it takes what it is given.
     let _ = jobs.push(Job::PrepareAfter { id: current.id, capacity: current.capacity });
     let purged = write_lock(&common.index).drop_purged();
