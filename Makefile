@@ -33,8 +33,10 @@ run: ui ## Build and start a cluster of three nodes with its dashboard (data in 
 
 test: tools fmt clippy build tidy doc examples doctest fuzz ui-test ui-e2e tests ## Everything that has to hold before a merge
 
-test-deep: build ui ui-tools ## What takes the dashboard long: a million keys, ten minutes of watching (a quarter of an hour)
-	cd $(UI) && $(ON_DEBUG) npm run test:e2e:deep
+# It has figures of its own to keep, and so the binaries that people run.
+test-deep: ui ui-tools ## What takes the dashboard long: a million keys, ten minutes of watching (a quarter of an hour)
+	$(CARGO) build --release -p axon-server -p axon-launcher
+	cd $(UI) && AXON_LAUNCHER_BIN=$(abspath $(TARGET))/release/axon-launcher npm run test:e2e:deep
 
 check: fmt clippy tidy ## The quick part of it: format, lints, the rules of the tree
 
