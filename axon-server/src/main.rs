@@ -21,6 +21,11 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
+// Puts by 64 clients take about a tenth less of the processors than with the system's allocator, and the
+// memory of a node that has worked comes back.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// How long a replica may take to hand over leadership and write its checkpoint. What it misses then is
 /// in the log.
 const REPLICA_SHUTDOWN_MAX: Duration = Duration::from_secs(10);
