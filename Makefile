@@ -21,7 +21,7 @@ ON_DEBUG := AXON_LAUNCHER_BIN=$(abspath $(TARGET))/debug/axon-launcher
 EVERYTHING := --workspace --all-targets
 EXAMPLES    = $(shell sed -n '/^\[\[example\]\]/,/^name/s/^name *= *"\(.*\)"/\1/p' examples/Cargo.toml)
 
-.PHONY: help run test test-deep check bench bench-etcd deny clean acceptance once-cost screenshots ui ui-test ui-e2e chromium tools fmt clippy tidy build doc examples doctest fuzz tests
+.PHONY: help run test test-deep check bench bench-etcd deny clean acceptance hostile once-cost screenshots ui ui-test ui-e2e chromium tools fmt clippy tidy build doc examples doctest fuzz tests
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -31,7 +31,7 @@ run: ui ## Build and start a cluster of three nodes with its dashboard (data in 
 	$(CARGO) build --release -p axon-server -p axon-launcher
 	$(TARGET)/release/axon-launcher --data-dir $(DATA) --nodes $(NODES) $(ARGS)
 
-test: tools fmt clippy build tidy doc examples doctest fuzz ui-test tests ## Everything that has to hold before a merge
+test: tools fmt clippy build tidy doc examples doctest fuzz hostile ui-test tests ## Everything that has to hold before a merge
 
 test-deep: build ui chromium ## What takes the dashboard long: a million keys, ten minutes of watching (a quarter of an hour)
 	cd $(UI) && $(ON_DEBUG) npm run test:e2e:deep
@@ -54,6 +54,9 @@ bench-etcd: ## Compare puts and linearizable gets with etcd's on this machine (n
 
 fuzz: build ## Hold a running server against its own description (FUZZ_SEED=2 and FUZZ_EXAMPLES=100 ask otherwise)
 	axon-server/tests/fuzz/run.sh $(TARGET)/debug/axon-server $(TARGET)
+
+hostile: build ## Send a server, a launcher and their peer ports what nobody must send (ARGS="--times 15")
+	$(TARGET)/debug/hostile $(ARGS)
 
 acceptance: ## Try the promises on real processes (half an hour; ARGS="--points data" selects, or 3,8)
 	$(CARGO) build --release -p axon-server -p axon-launcher -p axon-benches --bin axon-server --bin axon-launcher --bin acceptance
