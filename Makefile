@@ -9,6 +9,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 DATA   ?= ./axon-data
 NODES  ?= 3
 ARGS   ?=
+CASES  ?= 20000
+PROFILE ?=
 
 UI       := ui-svelte
 UI_TOOLS := $(UI)/node_modules/.package-lock.json
@@ -21,7 +23,7 @@ ON_DEBUG := AXON_LAUNCHER_BIN=$(abspath $(TARGET))/debug/axon-launcher
 EVERYTHING := --workspace --all-targets
 EXAMPLES    = $(shell sed -n '/^\[\[example\]\]/,/^name/s/^name *= *"\(.*\)"/\1/p' examples/Cargo.toml)
 
-.PHONY: help run test test-deep check bench bench-etcd deny clean acceptance hostile once-cost screenshots ui ui-test ui-e2e chromium tools fmt clippy tidy build doc examples doctest fuzz tests
+.PHONY: help run test test-deep check bench bench-etcd deny clean acceptance hostile properties once-cost screenshots ui ui-test ui-e2e chromium tools fmt clippy tidy build doc examples doctest fuzz tests
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -57,6 +59,12 @@ fuzz: build ## Hold a running server against its own description (FUZZ_SEED=2 an
 
 hostile: build ## Send a server, a launcher and their peer ports what nobody must send (ARGS="--times 15")
 	$(TARGET)/debug/hostile $(ARGS)
+
+# The tests of every parser, called `any_...`: values, commands, records, frames, messages, cursors, keys,
+# queries, conditions, transactions, options, manifests, backups.
+properties: ## Try every parser on random input (CASES=1000000 for a night)
+	@echo "R17 properties: $(CASES) cases a target"
+	PROPTEST_CASES=$(CASES) $(CARGO) test $(PROFILE) --workspace --lib -- any_
 
 acceptance: ## Try the promises on real processes (half an hour; ARGS="--points data" selects, or 3,8)
 	$(CARGO) build --release -p axon-server -p axon-launcher -p axon-benches --bin axon-server --bin axon-launcher --bin acceptance
