@@ -9,6 +9,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 DATA   ?= ./axon-data
 NODES  ?= 3
 ARGS   ?=
+SECONDS ?= 60
 CASES  ?= 20000
 PROFILE ?=
 
@@ -23,7 +24,7 @@ ON_DEBUG := AXON_LAUNCHER_BIN=$(abspath $(TARGET))/debug/axon-launcher
 EVERYTHING := --workspace --all-targets
 EXAMPLES    = $(shell sed -n '/^\[\[example\]\]/,/^name/s/^name *= *"\(.*\)"/\1/p' examples/Cargo.toml)
 
-.PHONY: help run test test-deep check bench bench-etcd deny clean acceptance hostile properties once-cost screenshots ui ui-test ui-e2e chromium tools fmt clippy tidy build doc examples doctest fuzz tests
+.PHONY: help run test test-deep check bench bench-etcd deny clean acceptance chaos chaos-tools hostile properties once-cost screenshots ui ui-test ui-e2e chromium tools fmt clippy tidy build doc examples doctest fuzz tests
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -65,6 +66,17 @@ hostile: build ## Send a server, a launcher and their peer ports what nobody mus
 properties: ## Try every parser on random input (CASES=1000000 for a night)
 	@echo "R17 properties: $(CASES) cases a target"
 	PROPTEST_CASES=$(CASES) $(CARGO) test $(PROFILE) --workspace --lib -- any_
+
+chaos: chaos-tools ## Break real processes, disks, networks and clocks under clients (SECONDS=60; ARGS="--trials r15")
+	$(CARGO) build --release -p axon-server -p axon-benches --bin axon-server --bin chaos
+	$(TARGET)/release/chaos --seconds $(SECONDS) $(ARGS)
+
+# Without them `chaos` leaves out what needs them, and says so.
+chaos-tools:
+	@if [ "$$(id -u)" = 0 ] && { ! command -v ip || ! command -v iptables || ! ls /usr/lib/*/faketime/libfaketimeMT.so.1; } >/dev/null 2>&1; then \
+		echo 'Installing iproute2, iptables and libfaketime: networks are cut and clocks moved with them.'; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2 iptables libfaketime || true; \
+	fi
 
 acceptance: ## Try the promises on real processes (half an hour; ARGS="--points data" selects, or 3,8)
 	$(CARGO) build --release -p axon-server -p axon-launcher -p axon-benches --bin axon-server --bin axon-launcher --bin acceptance
