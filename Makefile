@@ -9,6 +9,9 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 DATA   ?= ./axon-data
 NODES  ?= 3
 ARGS   ?=
+SECONDS ?= 60
+CASES  ?= 20000
+PROFILE ?=
 
 UI       := ui-svelte
 UI_TOOLS := $(UI)/node_modules/.package-lock.json
@@ -21,7 +24,7 @@ ON_DEBUG := AXON_LAUNCHER_BIN=$(abspath $(TARGET))/debug/axon-launcher
 EVERYTHING := --workspace --all-targets
 EXAMPLES    = $(shell sed -n '/^\[\[example\]\]/,/^name/s/^name *= *"\(.*\)"/\1/p' examples/Cargo.toml)
 
-.PHONY: help run test test-deep check bench bench-etcd deny clean acceptance once-cost screenshots ui ui-test ui-e2e ui-tools tools fmt clippy tidy build doc examples doctest fuzz tests
+.PHONY: help run test test-deep check bench bench-etcd deny clean acceptance once-cost screenshots ui ui-test ui-e2e ui-tools tools fmt clippy tidy build doc examples doctest fuzz tests chaos chaos-tools hostile properties
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -31,7 +34,7 @@ run: ui ## Build and start a cluster of three nodes with its dashboard (data in 
 	$(CARGO) build --release -p axon-server -p axon-launcher
 	$(TARGET)/release/axon-launcher --data-dir $(DATA) --nodes $(NODES) $(ARGS)
 
-test: tools fmt clippy build tidy doc examples doctest fuzz ui-test ui-e2e tests ## Everything that has to hold before a merge
+test: tools fmt clippy build tidy doc examples doctest fuzz hostile ui-test ui-e2e tests ## Everything that has to hold before a merge
 
 # It has figures of its own to keep, and so the binaries that people run.
 test-deep: ui ui-tools ## What takes the dashboard long: a million keys, ten minutes of watching (a quarter of an hour)
@@ -56,6 +59,26 @@ bench-etcd: ## Compare puts and linearizable gets with etcd's on this machine (n
 
 fuzz: build ## Hold a running server against its own description (FUZZ_SEED=2 and FUZZ_EXAMPLES=100 ask otherwise)
 	axon-server/tests/fuzz/run.sh $(TARGET)/debug/axon-server $(TARGET)
+
+hostile: build ## Send a server, a launcher and their peer ports what nobody must send (ARGS="--times 15")
+	$(TARGET)/debug/hostile $(ARGS)
+
+# The tests of every parser, called `any_...`: values, commands, records, frames, messages, cursors, keys,
+# queries, conditions, transactions, options, manifests, backups.
+properties: ## Try every parser on random input (CASES=1000000 for a night)
+	@echo "R17 properties: $(CASES) cases a target"
+	PROPTEST_CASES=$(CASES) $(CARGO) test $(PROFILE) --workspace --lib -- any_
+
+chaos: chaos-tools ## Break real processes, disks, networks and clocks under clients (SECONDS=60; ARGS="--trials r15")
+	$(CARGO) build --release -p axon-server -p axon-benches --bin axon-server --bin chaos
+	$(TARGET)/release/chaos --seconds $(SECONDS) $(ARGS)
+
+# Without them `chaos` leaves out what needs them, and says so.
+chaos-tools:
+	@if [ "$$(id -u)" = 0 ] && { ! command -v ip || ! command -v iptables || ! ls /usr/lib/*/faketime/libfaketimeMT.so.1; } >/dev/null 2>&1; then \
+		echo 'Installing iproute2, iptables and libfaketime: networks are cut and clocks moved with them.'; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2 iptables libfaketime || true; \
+	fi
 
 acceptance: ## Try the promises on real processes (half an hour; ARGS="--points data" selects, or 3,8)
 	$(CARGO) build --release -p axon-server -p axon-launcher -p axon-benches --bin axon-server --bin axon-launcher --bin acceptance

@@ -348,3 +348,50 @@ pub(crate) fn begin_again(
     directory.write_identity(&identity)?;
     Ok(begun)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::storage::memory::MemState;
+    use proptest::prelude::*;
+
+    /// One of format 1.
+    const GENUINE: &[u8] = include_bytes!("../tests/fixtures/backup-1.axon");
+
+    fn loaded(mut bytes: &[u8]) -> Result<Option<ClusterId>, Error> {
+        check_head(&mut bytes)?;
+        load_state(&MemState::default(), || next_chunk(&mut bytes))
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_backup_or_refused(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            headed in any::<bool>(),
+        ) {
+            let head = [&MAGIC[..], &FORMAT.to_le_bytes()].concat();
+            let bytes = if headed { [head, bytes].concat() } else { bytes };
+            prop_assert!(loaded(&bytes).is_err(), "random bytes are no store");
+        }
+
+        #[test]
+        fn any_damage_to_a_backup_is_refused(
+            at in any::<prop::sample::Index>(),
+            flip in 1..=u8::MAX,
+            cut in any::<prop::sample::Index>(),
+            behind in prop::collection::vec(any::<u8>(), 1..20),
+        ) {
+            let mut damaged = GENUINE.to_vec();
+            damaged[at.index(GENUINE.len())] ^= flip;
+            prop_assert!(loaded(&damaged).is_err());
+            prop_assert!(loaded(&GENUINE[..cut.index(GENUINE.len())]).is_err());
+            prop_assert!(loaded(&[GENUINE, &behind].concat()).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_here_is_whole_without_damage() {
+        assert!(loaded(GENUINE).unwrap().is_some());
+    }
+}

@@ -253,6 +253,9 @@ fn check(
     headers: &HeaderMap,
     target: Option<Authority>,
 ) -> Result<(), &'static str> {
+    if headers.get_all(header::HOST).iter().nth(1).is_some() {
+        return Err("the request has several Host headers");
+    }
     let host = match (headers.get(header::HOST), target) {
         (_, Some(target)) => target,
         (Some(host), None) => host

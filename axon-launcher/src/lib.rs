@@ -28,7 +28,7 @@
 //! | [`proxy`] | which node answers for the cluster |
 //! | [`secret`] | how tokens and secrets are kept in files |
 //! | [`guard`], [`session`], [`sign_in`] | who may ask |
-//! | [`problem`], [`api`], [`ui`] | HTTP: faults, control API, dashboard |
+//! | [`serve`], [`problem`], [`api`], [`ui`] | HTTP: connections, faults, control API, dashboard |
 //! | [`recover`] | a new cluster out of what is left of one |
 //!
 //! The launcher holds no data and takes no part in consensus. If it is killed, the cluster goes
@@ -64,6 +64,7 @@ pub mod report;
 pub mod roster;
 pub mod samples;
 pub mod secret;
+pub mod serve;
 pub mod session;
 pub mod sign_in;
 pub mod supervisor;
@@ -112,8 +113,7 @@ pub async fn run(args: Args) -> Result<ExitCode, String> {
     let setup = Setup { data, server, base_port, nodes, access };
     let supervisor = Supervisor::open(setup).map_err(|error| error.to_string())?;
     let app = api::router(supervisor.clone(), ui);
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    let serving = tokio::spawn(async move { axum::serve(listener, app).await });
+    let serving = tokio::spawn(serve::serve(listener, app));
 
     let told = tokio::select! {
         launched = supervisor.launch() => {

@@ -278,9 +278,15 @@ impl Manifest {
         if bytes.len() as u64 > BYTES_MAX {
             return Err(garbled(format!("it is larger than {BYTES_MAX} bytes")));
         }
+        Self::parse(path, &bytes).map(Some)
+    }
+
+    /// Reads what the file at `path` holds.
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ManifestError> {
+        let garbled = |reason: String| ManifestError::Garbled { path: path.to_path_buf(), reason };
         // The format first, alone: the rest of a newer manifest may look like anything.
         let value: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|error| garbled(error.to_string()))?;
+            serde_json::from_slice(bytes).map_err(|error| garbled(error.to_string()))?;
         match value.get("format").and_then(serde_json::Value::as_u64) {
             None => return Err(garbled("it has no \"format\"".to_owned())),
             Some(found) if found > FORMAT => {
@@ -291,7 +297,7 @@ impl Manifest {
         let manifest: Self =
             serde_json::from_value(value).map_err(|error| garbled(error.to_string()))?;
         manifest.check().map_err(garbled)?;
-        Ok(Some(manifest))
+        Ok(manifest)
     }
 
     /// Saves the manifest at `path`, durably, whole or not at all.
@@ -358,6 +364,7 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use proptest::prelude::*;
     use std::os::unix::fs::PermissionsExt;
 
     fn path() -> (tempfile::TempDir, PathBuf) {
@@ -404,6 +411,39 @@ mod tests {
             std::fs::write(&path, &whole[..length]).unwrap();
             let error = Manifest::load(&path).unwrap_err();
             assert!(matches!(error, ManifestError::Garbled { .. }), "cut at {length}: {error}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_file_is_a_manifest_or_garbled(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            at in any::<prop::sample::Index>(),
+            length in 0..20_usize,
+        ) {
+            let path = Path::new("cluster.json");
+            prop_assert!(Manifest::parse(path, &bytes).is_err(), "random bytes are no manifest");
+            let mut damaged = serde_json::to_vec(&Manifest::new(9000, 2).unwrap()).unwrap();
+            let from = at.index(damaged.len());
+            let to = (from + length).min(damaged.len());
+            damaged.splice(from..to, bytes);
+            // It may still be one: what counts is that it was looked at, and that it holds together.
+            if let Ok(manifest) = Manifest::parse(path, &damaged) {
+                prop_assert_eq!(manifest.check(), Ok(()));
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_name_or_refused(text in any::<String>()) {
+            if let Ok(name) = text.parse::<NodeName>() {
+                prop_assert!(name.as_str() == text && !text.contains(['/', '.', '\0']));
+                prop_assert!((1..=32).contains(&text.len()));
+            }
+            if let Ok(id) = ClusterId::try_from(text.clone()) {
+                prop_assert_eq!(id.as_str(), text.to_ascii_lowercase());
+            }
         }
     }
 

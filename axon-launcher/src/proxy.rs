@@ -14,12 +14,15 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 
 /// What a node needs to know of a request besides its address.
-const PASSED_ON: [HeaderName; 8] = [
+const PASSED_ON: [HeaderName; 10] = [
     header::IF_MATCH,
     header::IF_NONE_MATCH,
     header::ACCEPT,
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
+    // The node refuses bodies that are not what they seem.
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
     HeaderName::from_static("idempotency-key"),
     HeaderName::from_static("last-event-id"),
     HeaderName::from_static("x-request-id"),
@@ -191,6 +194,14 @@ mod tests {
         let passed = only(&headers);
         let names: Vec<&str> = passed.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["if-match", "x-request-id"]);
+    }
+
+    #[test]
+    fn what_makes_a_node_refuse_a_body_is_passed_on() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
+        headers.insert(header::CONTENT_RANGE, "bytes 0-0/2".parse().unwrap());
+        assert_eq!(only(&headers), headers);
     }
 
     #[test]

@@ -258,18 +258,22 @@ impl Layer {
     }
 
     fn from_file(path: &Path) -> Result<Self, Refusal> {
-        let refusal = |reason: String| {
-            Refusal::Usage(format!(
-                "cannot use the configuration file {}: {reason}",
-                path.display()
-            ))
-        };
-        let text = std::fs::read_to_string(path).map_err(|error| refusal(error.to_string()))?;
-        toml::from_str(&text).map_err(|error| {
+        let text = std::fs::read_to_string(path);
+        Self::from_text(path, &text.map_err(|error| unusable(path, &error.to_string()))?)
+    }
+
+    /// Reads what the file at `path` holds.
+    fn from_text(path: &Path, text: &str) -> Result<Self, Refusal> {
+        toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-            refusal(format!("line {line}: {}", error.message().replace('\n', " ")))
+            unusable(path, &format!("line {line}: {}", error.message().replace('\n', " ")))
         })
     }
+}
+
+fn unusable(path: &Path, reason: &str) -> Refusal {
+    let path = path.display();
+    Refusal::Usage(format!("cannot use the configuration file {path}: {reason}"))
 }
 
 /// The settings of the program.

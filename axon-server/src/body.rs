@@ -9,15 +9,15 @@
 
 use crate::problem::{Code, Problem};
 use axon_core::store::PAGE_BYTES_MAX;
+use axon_http::Tracked;
 use axum::body::Body;
 use axum::http::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::{Frame, SizeHint};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -184,44 +184,13 @@ impl PageRoom {
     }
 }
 
-/// A response body that tells when it is dropped, which is when its last byte was handed over.
-pub(crate) struct Tracked<D: Unpin> {
-    body: Body,
-    _done: D,
-}
-
-impl<D: Unpin> Tracked<D> {
-    pub(crate) fn new(body: Body, done: D) -> Self {
-        Self { body, _done: done }
-    }
-}
-
-impl<D: Unpin> hyper::body::Body for Tracked<D> {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use futures_util::stream;
     use http_body_util::{Full, StreamBody};
+    use hyper::body::Frame;
     use std::convert::Infallible;
 
     const SOON: Duration = Duration::from_secs(30);

@@ -22,7 +22,7 @@ use crate::problem::{Code, Problem};
 use axum::http::header::{
     AUTHORIZATION, CONTENT_SECURITY_POLICY, HOST, ORIGIN, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue, Method, Request};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Version};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::net::IpAddr;
@@ -92,6 +92,7 @@ impl Guard {
     /// Lets `request` pass, or says why not.
     pub(crate) fn check<B>(&self, request: &Request<B>) -> Result<(), Problem> {
         let headers = request.headers();
+        check_host(request.version(), headers)?;
         // An absolute request line carries the host in the target instead.
         let host = match request.uri().authority() {
             Some(target) => Some(target.as_str().as_bytes()),
@@ -150,6 +151,19 @@ impl Guard {
     }
 }
 
+/// RFC 9112, 3.2: whoever stands before us may have read another one of two hosts, and a browser always
+/// sends one.
+fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
+    let mut hosts = headers.get_all(HOST).iter();
+    if hosts.next().is_none() && version == Version::HTTP_11 {
+        return Err(Problem::bad_request("a request of HTTP/1.1 has a `Host` header"));
+    }
+    if hosts.next().is_some() {
+        return Err(Problem::bad_request("the request has several `Host` headers"));
+    }
+    Ok(())
+}
+
 /// Puts on an answer what keeps a browser from taking it for a page of this node.
 pub(crate) fn disarm(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
@@ -196,6 +210,10 @@ mod tests {
 
     fn ask(guard: &Guard, method: &str, path: &str, headers: &[(&str, &str)]) -> u16 {
         let mut request = Request::builder().method(method).uri(path);
+        if headers.iter().all(|(name, _)| *name != "host") {
+            // Who says no host speaks an older version, which needs none.
+            request = request.version(Version::HTTP_10);
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -272,6 +290,23 @@ mod tests {
         }
         let absolute = "http://evil.example/kv/a";
         assert_eq!(ask(&guard(false, true), "GET", absolute, &[("host", "localhost")]), 403);
+    }
+
+    #[test]
+    fn a_request_has_one_host() {
+        let ask = |headers: &[(&str, &str)]| {
+            let mut request = Request::builder().method("PUT").uri("/kv/a");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let checked = guard(false, true).check(&request.body(()).unwrap());
+            checked.map_or_else(|problem| problem.code().status().as_u16(), |()| 200)
+        };
+        let own = ("host", "127.0.0.1:9000");
+        assert_eq!(ask(&[own]), 200);
+        assert_eq!(ask(&[]), 400);
+        assert_eq!(ask(&[own, ("host", "evil.example")]), 400);
+        assert_eq!(ask(&[own, own]), 400);
     }
 
     #[test]

@@ -19,7 +19,6 @@ mod app;
 pub mod args;
 mod body;
 mod conditions;
-mod conn;
 mod guard;
 pub mod key;
 mod metrics;
@@ -33,22 +32,19 @@ pub mod wire;
 use app::App;
 use axon_core::Cluster;
 use axon_core::types::Limits;
-use conn::Patience;
+use axon_http::{Patience, Refusal};
 pub use guard::Token;
-use std::io;
+use problem::Problem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// How many connections over the cap are told so at once; more are closed without a word.
 const REFUSALS_MAX: usize = 64;
-/// How long accepting rests when the process has run out of something, such as descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// How requests are served.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -139,15 +135,20 @@ async fn accept(
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Err(error) => recover(&error).await,
+                Err(error) => axon_http::recover(&error).await,
                 Ok((stream, _)) if connections.len() >= options.connections_max => {
                     counters.connections_refused.fetch_add(1, Ordering::Relaxed);
                     if refusals.len() < REFUSALS_MAX {
-                        refusals.spawn(conn::refuse(stream, options.connections_max));
+                        refusals.spawn(axon_http::refuse(stream, words, options.connections_max));
                     }
                 }
                 Ok((stream, _)) => {
-                    connections.spawn(conn::drive(ready(stream), app.clone(), patience, draining.clone()));
+                    let stream = axon_http::ready(stream);
+                    let (app, draining) = (app.clone(), draining.clone());
+                    connections.spawn(async move {
+                        let handle = |request| app.handle(request);
+                        axon_http::drive(stream, handle, words, patience, draining).await;
+                    });
                 }
             },
             Some(_) = connections.join_next() => {}
@@ -157,18 +158,7 @@ async fn accept(
     }
 }
 
-fn ready(stream: TcpStream) -> TcpStream {
-    // An answer is one write: waiting for more of it would only delay it. A socket that refuses the
-    // option is broken, and shows it at the first read.
-    let _ = stream.set_nodelay(true);
-    stream
-}
-
-/// Decides what a failed accept means: a client that left, or a process that ran out of something.
-async fn recover(error: &io::Error) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
-        tracing::warn!(%error, "cannot accept connections; trying again");
-        sleep(ACCEPT_PAUSE).await;
-    }
+/// What is refused before there is a request, as every other error is said.
+fn words(refusal: Refusal) -> Vec<u8> {
+    Problem::from(refusal).last_words()
 }

@@ -11,6 +11,7 @@ use crate::wire;
 use crate::wire::text::Text;
 use axon_core::Error;
 use axon_core::error::ErrorOutcome;
+use axon_http::{HEAD_BYTES_MAX, Refusal};
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -247,6 +248,30 @@ impl Problem {
         .into_bytes();
         answer.extend_from_slice(&document);
         answer
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Malformed => Self::bad_request("the request is not well-formed HTTP/1.1"),
+            Refusal::NotHttp1 => {
+                Self::bad_request("the request is not HTTP/1.1, all that is spoken here")
+            }
+            Refusal::UriTooLong => Self::new(Code::UriTooLong, "the request line is too long"),
+            Refusal::HeadersTooLarge => {
+                Self::new(Code::HeadersTooLarge, "the request's headers are too large")
+                    .detail("limit", HEAD_BYTES_MAX)
+            }
+            Refusal::SlowHead(limit) => {
+                let sentence = format!("the head did not arrive within {limit:?}");
+                Self::new(Code::RequestTimeout, sentence).retryable()
+            }
+            Refusal::TooManyConnections(limit) => {
+                let sentence = "as many connections are open as the settings allow";
+                Self::new(Code::TooManyConnections, sentence).retryable().detail("limit", limit)
+            }
+        }
     }
 }
 

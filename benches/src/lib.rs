@@ -4,6 +4,8 @@
 //! It relies on the public interface of `axon-core` alone, so that a figure measured here is one
 //! that a service would see.
 
+pub mod trial;
+
 use axon_core::config::Origin;
 use axon_core::status::{Membership, Metrics, RaftState};
 use axon_core::{Cluster, Config, Error, Store};

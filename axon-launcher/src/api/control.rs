@@ -182,6 +182,11 @@ mod tests {
             ("GET", "/api/control/add", "", 405, "method_not_allowed"),
             ("POST", "/nodes", "", 405, "method_not_allowed"),
             ("GET", "/api/control/nothing", "", 404, "not_found"),
+            ("GET", "/api/v1/operations/%FF", "", 400, "bad_request"),
+            ("GET", "/api/v1/operations/x", "", 400, "bad_request"),
+            ("GET", "/api/v1/nodes/%FF/logs", "", 400, "bad_request"),
+            ("GET", "/api/v1/nodes/node1/logs?lines=%2B1", "", 400, "bad_request"),
+            ("GET", "/api/v1/events?limit=%2B1", "", 400, "bad_request"),
             ("GET", "/api", "", 404, "not_found"),
             ("GET", "/_app/immutable/old.js", "", 404, "not_found"),
         ] {

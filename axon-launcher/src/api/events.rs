@@ -57,7 +57,10 @@ fn parse(query: &[(String, String)]) -> Result<(Filter, Option<usize>), String> 
     let (mut filter, mut limit) = (Filter::default(), None);
     for (name, value) in query.iter().filter(|(_, value)| !value.is_empty()) {
         let number = || -> Result<u64, String> {
-            value.parse().map_err(|_| format!("{name} is a whole number, not {value:?}"))
+            // `parse` would take a plus sign too.
+            let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+            let number = value.parse().ok().filter(|_| digits);
+            number.ok_or_else(|| format!("{name} is a whole number, not {value:?}"))
         };
         match name.as_str() {
             "kind" => filter.kinds.extend(value.split(',').map(|kind| kind.trim().to_owned())),

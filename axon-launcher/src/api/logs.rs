@@ -1,5 +1,6 @@
 //! `GET /api/v1/nodes/{id}/logs`: the last lines of a node's log, and those that follow.
 
+use super::First;
 use super::sse::{self, PING, PING_EVERY, RETRY};
 use crate::live::FOLLOWERS_MAX;
 use crate::logs::follow::{Batch, Log, Position};
@@ -8,7 +9,7 @@ use crate::manifest::NodeName;
 use crate::problem::Problem;
 use crate::supervisor::Supervisor;
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -50,7 +51,7 @@ fn bad(error: impl Into<String>) -> Problem {
 
 async fn logs(
     State(supervisor): State<Supervisor>,
-    Path(id): Path<String>,
+    First(id): First,
     Query(asked): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -91,8 +92,10 @@ fn parse(query: Vec<(String, String)>) -> Result<Asked, Problem> {
     for (name, value) in query {
         match name.as_str() {
             "lines" => {
-                let count = value.parse();
-                asked.lines = Some(count.map_err(|_| bad(format!("lines is 0 to {LINES_MAX}")))?);
+                // `parse` would take a plus sign too.
+                let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+                let count = value.parse().ok().filter(|_| digits);
+                asked.lines = Some(count.ok_or_else(|| bad(format!("lines is 0 to {LINES_MAX}")))?);
             }
             "follow" => {
                 asked.follow = value.parse().map_err(|_| bad("follow is true or false"))?;

@@ -76,10 +76,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let First(id) = First::from_request_parts(parts, state).await?;
+        id.parse().map(Self).map_err(|error: String| bad_request(error))
+    }
+}
+
+/// The first parameter of a path, as text; 400 when it is none.
+#[derive(Debug)]
+struct First(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for First {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let params = RawPathParams::from_request_parts(parts, state).await;
         let params = params.map_err(|error| bad_request(error.body_text()))?;
-        let (_, id) = params.iter().next().ok_or_else(|| bad_request("a node has a name"))?;
-        id.parse().map(Self).map_err(|error: String| bad_request(error))
+        let (_, first) =
+            params.iter().next().ok_or_else(|| bad_request("the path names nothing"))?;
+        Ok(Self(first.to_owned()))
     }
 }
 

@@ -1,11 +1,11 @@
 //! `/api/v1/operations`: what takes a while, how far it has come, and how to cancel it.
 
-use super::{actor, bad_request};
+use super::{First, actor, bad_request};
 use crate::operations::OperationError;
 use crate::problem::Problem;
 use crate::supervisor::{ControlError, Supervisor};
 use crate::wire::{Operation, Severity};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -23,7 +23,7 @@ async fn list(State(supervisor): State<Supervisor>) -> Json<Vec<Operation>> {
 
 async fn find(
     State(supervisor): State<Supervisor>,
-    Path(id): Path<String>,
+    First(id): First,
 ) -> Result<Json<Operation>, Problem> {
     let id = number(&id)?;
     let found = supervisor.0.operations.find(id);
@@ -33,7 +33,7 @@ async fn find(
 /// It ends before its next step, or at once where it only waits; the answer is the operation as it is.
 async fn cancel(
     State(supervisor): State<Supervisor>,
-    Path(id): Path<String>,
+    First(id): First,
     headers: HeaderMap,
 ) -> Result<Json<Operation>, Problem> {
     let id = number(&id)?;

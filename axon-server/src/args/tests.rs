@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use proptest::prelude::*;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -346,5 +347,66 @@ fn help_and_version_are_texts() {
     let Err(Refusal::Text(help)) = with(&["--help"], &[]) else { panic!() };
     for part in ["--listen", "127.0.0.1:9000", "AXON_DATA_DIR", "Exit codes", "init"] {
         assert!(help.contains(part), "{part}");
+    }
+}
+
+fn fragment() -> impl Strategy<Value = String> {
+    let known = prop::sample::select(vec![
+        "name",
+        "listen",
+        "join",
+        "value_bytes_max",
+        "history_age",
+        "insecure",
+        "promotion",
+        "nothing",
+        "=",
+        "\"n1\"",
+        "-1",
+        "1e9",
+        "99999999999999999999",
+        "true",
+        "[",
+        "]",
+        "\"a:1\"",
+        ",",
+        "\n",
+        "{",
+        "}",
+        "#",
+        "'",
+        "\"\"\"",
+        "1979-05-27",
+        "nan",
+        "\u{feff}",
+        "--",
+        ":",
+    ]);
+    prop_oneof![known.prop_map(str::to_owned), ".{0,6}"]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_file_is_options_or_one_line(parts in prop::collection::vec(fragment(), 0..12)) {
+        if let Err(Refusal::Usage(line)) = Layer::from_text(Path::new("axon.toml"), &parts.join(" ")) {
+            prop_assert!(!line.contains('\n'), "more than one line: {line}");
+        }
+    }
+
+    #[test]
+    fn any_arguments_are_settings_or_one_line(words in prop::collection::vec(fragment(), 0..8)) {
+        // Words that look like options, now and then one that is.
+        let words: Vec<String> = words
+            .into_iter()
+            .enumerate()
+            .map(|(at, word)| if at % 2 == 0 { format!("--{}", word.replace('_', "-")) } else { word })
+            .filter(|word| !word.starts_with("--config") && !word.contains("-file"))
+            .collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if let Err(Refusal::Usage(line)) = with(&words, &[]) {
+            prop_assert!(!line.contains('\n'), "more than one line: {line}");
+        }
     }
 }

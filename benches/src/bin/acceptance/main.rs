@@ -13,41 +13,21 @@
 //! group `handling`) are what people and machines do to clusters: wipe, kill, add, restart, remove,
 //! fill, intrude, lose.
 
-mod clocks;
 mod events;
 mod files;
 mod guest;
-mod http;
-mod ledger;
-mod load;
 mod measure;
 mod points;
-mod ports;
 mod rig;
-mod stream;
-mod v1;
 mod witness;
 
+use axon_benches::ensure;
+use axon_benches::trial::{Check, clocks, http, ledger, load, ports, stream, v1};
 use clap::Parser;
 use rig::{Rig, Surroundings};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
-
-/// The result of a check: what it yields, or the violation in one sentence.
-pub type Check<T = ()> = Result<T, String>;
-
-/// Returns with a violation unless a condition holds.
-macro_rules! ensure {
-    ($holds:expr, $($sentence:tt)+) => {
-        // Through `match`, so that a comparison with no number does not hold either.
-        match $holds {
-            true => {}
-            false => return Err(format!($($sentence)+)),
-        }
-    };
-}
-pub(crate) use ensure;
 
 /// Tries Axon's promises on real processes.
 #[derive(Parser)]

@@ -2,6 +2,7 @@
 
 use crate::rig::Node;
 use crate::{Check, files};
+use axon_benches::trial;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,10 +18,7 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(50);
 
 /// Memory of a node's process, in MiB.
 pub fn rss_mib(node: &Node) -> Check<f64> {
-    let status = proc_file(node, "status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
-    Ok(kib.ok_or("no VmRSS in /proc")? / 1024.0)
+    trial::rss_mib(node.pid.ok_or_else(|| format!("{} shows no pid", node.id))?)
 }
 
 /// CPU time of a node's process, user and system.

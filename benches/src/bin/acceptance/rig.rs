@@ -4,24 +4,23 @@ use crate::http::{Answer, Http};
 use crate::ledger::Ledger;
 use crate::ports::{self, Ports};
 use crate::{Args, Check, clocks, ensure};
+use axon_benches::trial::{self, binary};
+pub use axon_benches::trial::{PATIENCE, signal, until};
 use hyper::{Method, StatusCode};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 /// The nodes of a cluster of three.
 pub const ALL: [&str; 3] = ["node1", "node2", "node3"];
-
-/// How long a cluster may take to come up, to catch up, to converge.
-pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long a launcher may take to end after a signal: it stops its nodes one by one.
 const STOP_PATIENCE: Duration = Duration::from_mins(1);
@@ -352,31 +351,15 @@ impl Rig {
     /// Waits until all nodes have applied the same entry, and checks that their state hashes were
     /// equal wherever two of them were seen at the same entry.
     pub async fn settle(&mut self) -> Check<String> {
-        let mut hashes: BTreeMap<u64, (String, String)> = BTreeMap::new();
-        until("every node has applied the same entry", PATIENCE, async || {
-            let nodes = self.nodes().await?;
-            let mut last = BTreeSet::new();
-            for Node { id, port, online, .. } in nodes {
+        trial::settle(async || {
+            let mut statuses = Vec::new();
+            for Node { id, port, online, .. } in self.nodes().await? {
                 ensure!(online, "{id} is offline");
-                let status = self.http.get_json(port, "/v1/status").await?;
-                let hash = &status["state_hash"];
-                let seen = hash["applied_index"].as_u64().zip(hash["hash"].as_str());
-                let (index, hash) = seen.ok_or("a status without a state hash")?;
-                let known = hashes.entry(index).or_insert_with(|| (id.clone(), hash.to_owned()));
-                if known.1 != hash {
-                    let (other, theirs) = known;
-                    let what = format!("{other} has the state hash {theirs} and {id} has {hash}");
-                    return Ok(Some(Err(format!("at entry {index} {what}"))));
-                }
-                last.insert((index, hash.to_owned()));
+                statuses.push((id, self.http.get_json(port, "/v1/status").await?));
             }
-            let equal = last.len() == 1;
-            let told = |(index, hash): (u64, String)| {
-                format!("equal state hashes {hash:.8} at entry {index}")
-            };
-            Ok(last.pop_first().filter(|_| equal).map(told).map(Ok))
+            Ok(statuses)
         })
-        .await?
+        .await
     }
 
     /// Ends everything the run has started; removes its directory when `remove` is set.
@@ -406,28 +389,6 @@ impl Rig {
     }
 }
 
-/// Asks `probe` until it answers `Some`, every 20 ms. At the deadline the last reason it gave for
-/// not being satisfied is the violation.
-pub async fn until<T>(
-    what: &str,
-    patience: Duration,
-    mut probe: impl AsyncFnMut() -> Check<Option<T>>,
-) -> Check<T> {
-    let begun = Instant::now();
-    let mut ticks = tokio::time::interval(Duration::from_millis(20));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut reason = String::new();
-    while begun.elapsed() < patience {
-        ticks.tick().await;
-        match probe().await {
-            Ok(Some(value)) => return Ok(value),
-            Ok(None) => {}
-            Err(told) => reason = told,
-        }
-    }
-    Err(format!("not within {} s: {what}; {reason}", patience.as_secs()))
-}
-
 fn parse(id: &str, node: &Value) -> Option<Node> {
     let online = match node["status"].as_str()? {
         "online" => true,
@@ -446,21 +407,4 @@ fn parse(id: &str, node: &Value) -> Option<Node> {
 /// Ends a node's process as a crash would.
 pub fn kill(node: &Node) -> Check {
     signal(node.pid.ok_or_else(|| format!("{} shows no pid", node.id))?, Signal::KILL)
-}
-
-/// Sends a signal to a process.
-pub fn signal(pid: u32, signal: Signal) -> Check {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or("0 is no process")?;
-    kill_process(pid, signal).map_err(|error| format!("cannot signal process {pid:?}: {error}"))
-}
-
-/// The binary that was asked for, or the one called `name` beside this program.
-fn binary(given: Option<&Path>, name: &str) -> Check<PathBuf> {
-    let path = match given {
-        Some(path) => path.to_owned(),
-        None => std::env::current_exe().map_err(|error| error.to_string())?.with_file_name(name),
-    };
-    path.canonicalize().map_err(|error| {
-        format!("{}: {error}; build it first (cargo build --release --workspace)", path.display())
-    })
 }

@@ -6,11 +6,8 @@
 
 use crate::rig::{ALL, Rig, Surroundings, until};
 use crate::{Args, Check, ensure};
+use axon_benches::trial::mount::Mount;
 use hyper::StatusCode;
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The size of each disk: room for the log's segments, and not much more.
@@ -20,59 +17,9 @@ const WATCHED: Duration = Duration::from_secs(8);
 /// How long the cluster may take to notice, and to work again.
 const NOTICE_MAX: Duration = Duration::from_secs(15);
 
-/// A file system in memory, until it is dropped.
-struct Mount(PathBuf);
-
-impl Mount {
-    /// Puts one over the directory of a stopped node, with what is in it.
-    fn over(directory: &Path) -> Check<Self> {
-        let aside = directory.with_extension("aside");
-        let told = |error: std::io::Error| format!("{}: {error}", directory.display());
-        fs::rename(directory, &aside).and_then(|()| fs::create_dir(directory)).map_err(told)?;
-        let size = format!("size={DISK_MIB}m,mode=0700");
-        command("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", &directory.to_string_lossy()])?;
-        let mount = Self(directory.to_owned());
-        command("cp", &["-a", &format!("{}/.", aside.display()), &directory.to_string_lossy()])?;
-        fs::remove_dir_all(aside).map_err(told)?;
-        Ok(mount)
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.0.join("filler")
-    }
-
-    /// Fills it to the last byte.
-    fn fill(&self) -> Check {
-        let told = |error: std::io::Error| format!("{}: {error}", self.0.display());
-        let mut file = File::create(self.filler()).map_err(told)?;
-        for block in [1 << 20, 4 << 10, 1] {
-            while file.write_all(&vec![7; block]).is_ok() {}
-        }
-        Ok(())
-    }
-
-    fn empty(&self) -> Check {
-        fs::remove_file(self.filler()).map_err(|error| format!("{}: {error}", self.0.display()))
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = command("umount", &["-l", &self.0.to_string_lossy()]);
-    }
-}
-
-fn command(program: &str, args: &[&str]) -> Check {
-    let done = Command::new(program).args(args).output();
-    let done = done.map_err(|error| format!("cannot run {program}: {error}"))?;
-    let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(done.status.success(), "{program} {args:?}: {}", said.trim());
-    Ok(())
-}
-
 pub async fn run_on(rig: &mut Rig) -> Check<String> {
     rig.stop_launcher().await?;
-    let mounts = ALL.map(|id| Mount::over(&rig.data().join("nodes").join(id)));
+    let mounts = ALL.map(|id| Mount::over(&rig.data().join("nodes").join(id), DISK_MIB));
     let mounts: Vec<Mount> = mounts.into_iter().collect::<Check<_>>()?;
     rig.start_and_wait(&ALL).await?;
     rig.verify().await?;

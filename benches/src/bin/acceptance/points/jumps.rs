@@ -77,7 +77,7 @@ async fn shown(rig: &mut Rig, ids: &[&str], seconds: i64) -> Check {
             let node = rig.node(id).await?;
             let answer = rig.http.send(Call::new(Method::GET, node.port, "/livez")).await?;
             let date = answer.headers.get("date").and_then(|date| date.to_str().ok());
-            let offset = clocks::offset(&node, date.unwrap_or_default())?;
+            let offset = clocks::offset(&node.id, date.unwrap_or_default())?;
             let off = (offset - seconds).abs();
             ensure!(off <= TOLERANCE_SECONDS, "{id} is {offset} s off, wanted were {seconds}");
         }

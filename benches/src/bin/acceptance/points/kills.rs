@@ -27,10 +27,11 @@ pub async fn run(rig: &mut Rig, rounds: usize) -> Check<String> {
     let after_all = rig.verify().await?;
     let seconds = |silence: Option<&Duration>| silence.map_or(0.0, Duration::as_secs_f64);
     Ok(format!(
-        "{rounds} leaders killed, next acknowledgement p50 {:.2} s, max {:.2} s, {after_leaders} \
+        "{rounds} leaders killed, next acknowledgement p50 {:.2} s, p99 {:.2} s, max {:.2} s, {after_leaders} \
          pairs on each node; all killed at once, writing again after {outage:.2} s, {after_all} \
          pairs on each node ({} puts in doubt)",
         seconds(silences.get(silences.len() / 2)),
+        seconds(silences.get(silences.len() * 99 / 100)),
         seconds(silences.last()),
         rig.ledger.unknown_len(),
     ))

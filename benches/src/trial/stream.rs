@@ -1,9 +1,8 @@
 //! A stream of puts under which things happen to a cluster, and how steadily it was answered.
 
-use crate::Check;
-use crate::http::{Http, acknowledged};
-use crate::ledger::Ledger;
-use crate::rig::PATIENCE;
+use super::http::{Http, acknowledged};
+use super::ledger::Ledger;
+use super::{Check, PATIENCE};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -11,13 +11,16 @@
 //! * a socket is closed only after what the client still sends was drained (bounded), or the kernel
 //!   would reset the connection and take our last answer with it.
 
-use crate::app::App;
-use crate::body::Tracked;
-use crate::problem::{Code, Problem};
+use crate::{HEAD_BYTES_MAX, Refusal, Tracked, Words};
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
+use std::error::Error;
+use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -29,16 +32,16 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-/// The largest request head: a key of 4 KiB is 12 KiB when every byte is percent-encoded.
-const HEAD_BYTES_MAX: usize = 64 << 10;
 /// How long a closed connection is drained.
 const LINGER: Duration = Duration::from_secs(1);
 /// How much of a closed connection is drained.
 const LINGER_BYTES_MAX: usize = 16 << 20;
+/// How long accepting rests when the process has run out of something, such as descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a client may take.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub struct Patience {
     /// From the first byte of a head (or the connection) to its last.
     pub head: Duration,
     /// Between two requests.
@@ -136,21 +139,20 @@ impl Activity {
         }
     }
 
-    /// Returns a whole answer in place of hyper's bare refusal in `bytes`, if that is what they are.
-    fn improve(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+    /// Returns what hyper's bare refusal in `bytes` stands for, if that is what they are.
+    fn improve(&self, bytes: &[u8]) -> Option<Refusal> {
         if self.phase() == BUSY || self.unflushed.load(Ordering::Relaxed) {
             return None;
         }
         let status = bytes.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
-        let problem = match status {
-            b"400" => Problem::bad_request("the request is not well-formed HTTP/1.1"),
-            b"414" => Problem::new(Code::UriTooLong, "the request line is too long"),
-            b"431" => Problem::new(Code::HeadersTooLarge, "the request's headers are too large")
-                .detail("limit", HEAD_BYTES_MAX),
+        let refusal = match status {
+            b"400" => Refusal::Malformed,
+            b"414" => Refusal::UriTooLong,
+            b"431" => Refusal::HeadersTooLarge,
             _ => return None,
         };
         self.refused.store(true, Ordering::Relaxed);
-        Some(problem.last_words())
+        Some(refusal)
     }
 
     /// Says how the connection ended when hyper is done with it.
@@ -197,6 +199,7 @@ impl Drop for Answered {
 struct Watched<S> {
     stream: S,
     activity: Arc<Activity>,
+    words: Words,
     /// What goes out in place of hyper's refusal, and how much of it has gone.
     improved: Option<(Vec<u8>, usize)>,
 }
@@ -242,7 +245,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.improved.is_none() {
-            self.improved = self.activity.improve(bytes).map(|answer| (answer, 0));
+            self.improved = self.activity.improve(bytes).map(|refusal| ((self.words)(refusal), 0));
         }
         if self.improved.is_some() {
             return self.poll_improved(context, bytes.len());
@@ -282,21 +285,44 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// Serves one connection to its end. Once `draining` holds `true`, it ends with the running request.
-pub(crate) async fn drive(
+/// Prepares a socket that was accepted.
+pub fn ready(stream: TcpStream) -> TcpStream {
+    // An answer is one write: waiting for more of it would only delay it. A socket that refuses the
+    // option is broken, and shows it at the first read.
+    let _ = stream.set_nodelay(true);
+    stream
+}
+
+/// Decides what a failed accept means: a client that left, or a process that ran out of something.
+pub async fn recover(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+        tracing::warn!(%error, "cannot accept connections; trying again");
+        sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Serves one connection to its end: `handle` answers its requests, `words` says what is refused
+/// before. Once `draining` holds `true`, it ends with the running request.
+pub async fn drive<F, B>(
     stream: TcpStream,
-    app: Arc<App>,
+    handle: impl Fn(Request<Incoming>) -> F,
+    words: Words,
     patience: Patience,
     mut draining: watch::Receiver<bool>,
-) {
+) where
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let activity = Arc::new(Activity::new());
-    let io = Watched { stream, activity: activity.clone(), improved: None };
+    let io = Watched { stream, activity: activity.clone(), words, improved: None };
     let service = service_fn(|request| {
         let answered = Answered(activity.clone());
         activity.enter(BUSY);
-        let app = &app;
+        let answering = handle(request);
         async move {
-            let response = app.handle(request).await;
+            let response = answering.await;
             Ok::<_, Infallible>(response.map(|body| Tracked::new(body, answered)))
         }
     });
@@ -331,38 +357,25 @@ pub(crate) async fn drive(
     let stream = connection.into_parts().io.into_inner().stream;
     match end {
         End::Closed => linger(stream, None).await,
-        End::Unanswered => {
-            let problem =
-                Problem::bad_request("the request is not HTTP/1.1, all that is spoken here");
-            linger(stream, Some(&problem)).await;
-        }
-        End::SlowHead => {
-            let sentence = format!("the head did not arrive within {:?}", patience.head);
-            linger(stream, Some(&Problem::new(Code::RequestTimeout, sentence).retryable())).await;
-        }
+        End::Unanswered => linger(stream, Some(words(Refusal::NotHttp1))).await,
+        End::SlowHead => linger(stream, Some(words(Refusal::SlowHead(patience.head)))).await,
         End::Abandoned => {}
     }
 }
 
 /// Refuses a connection that is one too many.
-pub(crate) async fn refuse(mut stream: TcpStream, connections_max: usize) {
+pub async fn refuse(mut stream: TcpStream, words: Words, connections_max: usize) {
     // Read first what it asks: an answer that overtakes the question confuses clients.
     let mut head = [0; 4096];
     let _ = timeout(LINGER, stream.read(&mut head)).await;
-    let problem = Problem::new(
-        Code::TooManyConnections,
-        "as many connections are open as the settings allow",
-    )
-    .retryable()
-    .detail("limit", connections_max);
-    linger(stream, Some(&problem)).await;
+    linger(stream, Some(words(Refusal::TooManyConnections(connections_max)))).await;
 }
 
 /// Says `farewell`, if any, and closes once the client has stopped sending; bounded in time and bytes.
-async fn linger(mut stream: TcpStream, farewell: Option<&Problem>) {
+async fn linger(mut stream: TcpStream, farewell: Option<Vec<u8>>) {
     let closing = async {
-        if let Some(problem) = farewell {
-            stream.write_all(&problem.last_words()).await?;
+        if let Some(words) = farewell {
+            stream.write_all(&words).await?;
         }
         stream.shutdown().await?;
         let mut scratch = [0; 4096];

@@ -4,7 +4,7 @@
 //! time counts from then, so that a stall is seen by every call that it delays. Bounded: with
 //! [`IN_FLIGHT_MAX`] unanswered the next one waits, and its time counts all the same.
 
-use crate::Check;
+use super::Check;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! Free ports for a launcher and its nodes.
 
-use crate::Check;
+use super::Check;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::net::TcpListener;

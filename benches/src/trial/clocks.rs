@@ -3,8 +3,8 @@
 //! Only the wall clock is moved. The monotonic one goes on as it is, as on a machine whose
 //! administrator, or whose time service, sets the time.
 
-use crate::rig::Node;
-use crate::{Check, ensure};
+use super::Check;
+use crate::ensure;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -50,12 +50,13 @@ pub fn set(directory: &Path, id: &str, offset_seconds: i64) -> Check {
         .map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// How far the wall clock that `node` puts into its answers is from this machine's, in seconds.
-pub fn offset(node: &Node, date: &str) -> Check<i64> {
+/// How far the wall clock that the node called `id` puts into its answers is from this machine's, in
+/// seconds.
+pub fn offset(id: &str, date: &str) -> Check<i64> {
     let output = std::process::Command::new("date").args(["-u", "+%s", "-d", date]).output();
     let seconds = output.ok().and_then(|output| String::from_utf8(output.stdout).ok());
     let theirs = seconds.and_then(|text| text.trim().parse::<i64>().ok());
     let ours = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    ensure!(theirs.is_some() && ours.is_ok(), "{} answers with the date {date:?}", node.id);
+    ensure!(theirs.is_some() && ours.is_ok(), "{id} answers with the date {date:?}");
     Ok(theirs.unwrap_or_default() - ours.map_or(0, |ours| ours.as_secs().cast_signed()))
 }

@@ -4,7 +4,8 @@
 //! may still happen; it is never assumed absent. Keys are put once in a run, so that a value that
 //! was never sent under its key is a violation wherever it shows up.
 
-use crate::{Check, ensure};
+use super::Check;
+use crate::ensure;
 use std::collections::BTreeMap;
 
 /// The pairs of a run.

@@ -1,6 +1,7 @@
 //! A client for nodes and launcher: connections kept alive, a deadline on every call.
 
-use crate::{Check, ensure};
+use super::Check;
+use crate::ensure;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -11,6 +12,7 @@ use hyper_util::rt::TokioExecutor;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// Longer than a server lets any call wait, so that it is the server that gives up.
@@ -24,11 +26,22 @@ const KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').
 
 /// Why there was no answer: no connection, a broken one, or the deadline.
 #[derive(Debug)]
-pub struct NoAnswer(pub String);
+pub struct NoAnswer {
+    pub why: String,
+    /// The request may have arrived.
+    pub sent: bool,
+}
+
+impl NoAnswer {
+    /// What may have been sent.
+    fn perhaps_sent(why: String) -> Self {
+        Self { why, sent: true }
+    }
+}
 
 impl From<NoAnswer> for String {
     fn from(error: NoAnswer) -> Self {
-        error.0
+        error.why
     }
 }
 
@@ -64,6 +77,8 @@ impl Answer {
 #[derive(Debug, Clone)]
 pub struct Call {
     pub method: Method,
+    /// This machine, unless told otherwise.
+    pub host: IpAddr,
     pub port: u16,
     /// The path and the query.
     pub path: String,
@@ -76,7 +91,8 @@ pub struct Call {
 impl Call {
     pub fn new(method: Method, port: u16, path: impl Into<String>) -> Self {
         let (headers, body, patience) = (Vec::new(), Bytes::new(), PATIENCE);
-        Self { method, port, path: path.into(), headers, body, patience }
+        let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self { method, host, port, path: path.into(), headers, body, patience }
     }
 
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -103,34 +119,50 @@ impl Http {
 
     /// Makes one call, and returns its answer as soon as it begins.
     pub async fn open(&self, call: Call) -> Result<Response<Incoming>, NoAnswer> {
-        let Call { method, port, path, headers, body, patience } = call;
-        let what = format!("{method} http://127.0.0.1:{port}{path}");
-        let mut request =
-            Request::builder().method(method).uri(format!("http://127.0.0.1:{port}{path}"));
+        let Call { method, host, port, path, headers, body, patience } = call;
+        let place = format!("http://{}{path}", SocketAddr::new(host, port));
+        let what = format!("{method} {place}");
+        let mut request = Request::builder().method(method).uri(place);
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let request =
-            request.body(Full::new(body)).map_err(|error| NoAnswer(format!("{what}: {error}")))?;
+        let request = request
+            .body(Full::new(body))
+            .map_err(|error| NoAnswer { why: format!("{what}: {error}"), sent: false })?;
         match tokio::time::timeout(patience, self.0.request(request)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(NoAnswer(format!("{what}: {error}"))),
-            Err(_) => Err(NoAnswer(format!("{what}: no answer within {} s", patience.as_secs()))),
+            Ok(Err(error)) => {
+                Err(NoAnswer { why: format!("{what}: {error}"), sent: !error.is_connect() })
+            }
+            Err(_) => Err(NoAnswer::perhaps_sent(format!(
+                "{what}: no answer within {} s",
+                patience.as_secs()
+            ))),
         }
     }
 
     /// Makes one call and reads the whole answer.
     pub async fn send(&self, call: Call) -> Result<Answer, NoAnswer> {
-        let what = format!("{} http://127.0.0.1:{}{}", call.method, call.port, call.path);
+        let what = format!(
+            "{} http://{}{}",
+            call.method,
+            SocketAddr::new(call.host, call.port),
+            call.path
+        );
         let patience = call.patience;
         let exchange = async {
             let (head, body) = self.open(call).await?.into_parts();
-            let body =
-                body.collect().await.map_err(|error| NoAnswer(format!("{what}: {error}")))?;
+            let body = body
+                .collect()
+                .await
+                .map_err(|error| NoAnswer::perhaps_sent(format!("{what}: {error}")))?;
             Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
         };
         tokio::time::timeout(patience, exchange).await.unwrap_or_else(|_| {
-            Err(NoAnswer(format!("{what}: no whole answer within {} s", patience.as_secs())))
+            Err(NoAnswer::perhaps_sent(format!(
+                "{what}: no whole answer within {} s",
+                patience.as_secs()
+            )))
         })
     }
 

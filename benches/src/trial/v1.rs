@@ -1,7 +1,8 @@
 //! The doors under `/v1` that hold data, as a client uses them.
 
-use crate::http::{Answer, Call, Http, NoAnswer, encoded};
-use crate::{Check, ensure};
+use super::Check;
+use super::http::{Answer, Call, Http, NoAnswer, encoded};
+use crate::ensure;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
@@ -93,7 +94,7 @@ impl Http {
                     reason = answer.brief();
                     ensure!(later, "{} {} was answered {reason}", write.method, write.path);
                 }
-                Err(NoAnswer(why)) => reason = why,
+                Err(NoAnswer { why, .. }) => reason = why,
             }
             tokio::time::sleep(PAUSE).await;
         }
