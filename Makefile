@@ -24,7 +24,7 @@ ON_DEBUG := AXON_LAUNCHER_BIN=$(abspath $(TARGET))/debug/axon-launcher
 EVERYTHING := --workspace --all-targets
 EXAMPLES    = $(shell sed -n '/^\[\[example\]\]/,/^name/s/^name *= *"\(.*\)"/\1/p' examples/Cargo.toml)
 
-.PHONY: help run test test-deep check bench bench-etcd deny clean acceptance once-cost screenshots ui ui-test ui-e2e ui-tools tools fmt clippy tidy build doc examples doctest fuzz tests chaos chaos-tools hostile properties
+.PHONY: help run test test-deep check bench bench-etcd deny clean acceptance once-cost screenshots ui ui-test ui-e2e ui-tools tools fmt clippy tidy build doc examples doctest fuzz tests chaos chaos-tools hostile properties bench-smoke bench-scale bench-tail
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -34,7 +34,7 @@ run: ui ## Build and start a cluster of three nodes with its dashboard (data in 
 	$(CARGO) build --release -p axon-server -p axon-launcher
 	$(TARGET)/release/axon-launcher --data-dir $(DATA) --nodes $(NODES) $(ARGS)
 
-test: tools fmt clippy build tidy doc examples doctest fuzz hostile ui-test ui-e2e tests ## Everything that has to hold before a merge
+test: tools fmt clippy build tidy doc examples doctest fuzz hostile bench-smoke ui-test ui-e2e tests ## Everything that has to hold before a merge
 
 # It has figures of its own to keep, and so the binaries that people run.
 test-deep: ui ui-tools ## What takes the dashboard long: a million keys, ten minutes of watching (a quarter of an hour)
@@ -43,8 +43,25 @@ test-deep: ui ui-tools ## What takes the dashboard long: a million keys, ten min
 
 check: fmt clippy tidy ## The quick part of it: format, lints, the rules of the tree
 
-bench: ## Run the benchmarks (ARGS="put/3" selects; reports in target/criterion)
-	$(CARGO) bench -p axon-benches --bench log --bench apply --bench range --bench put --bench watch --bench compaction -- $(ARGS)
+BENCHES := apply log recovery snapshot put get txn range watch compaction
+
+bench: ## Run the benchmarks (a quarter of an hour; ARGS="put/3" selects; plots in target/criterion, figures in target/bench.json)
+	@mkdir -p $(TARGET)
+	@touch $(TARGET)/bench.begun
+	$(CARGO) bench -p axon-benches $(BENCHES:%=--bench %) -- $(ARGS)
+	$(CARGO) run --release -p axon-benches --bin bench_summary -- --target $(TARGET) --since $(TARGET)/bench.begun --out $(TARGET)/bench.json
+
+# In the profile and with the features that everything else is built with.
+bench-smoke: build ## Run each benchmark once, to find out whether it still runs
+	$(CARGO) test --workspace $(BENCHES:%=--bench %)
+
+bench-scale: ## Measure what Axon costs as there is more: keys, bytes, connections, watchers, replicas (ten minutes; ARGS="--only keys")
+	$(CARGO) build --release -p axon-server -p axon-benches --bin axon-server --bin load
+	$(TARGET)/release/load scale --json $(TARGET)/bench-scale.json --markdown $(TARGET)/bench-scale.md --plot $(TARGET)/bench-scale.svg $(ARGS)
+
+bench-tail: ## Measure how long puts take while something else happens (five minutes; ARGS="--only restart")
+	$(CARGO) build --release -p axon-benches --bin load
+	$(TARGET)/release/load tail --json $(TARGET)/bench-tail.json --markdown $(TARGET)/bench-tail.md --plot $(TARGET)/bench-tail.svg $(ARGS)
 
 # The load generator's defaults: puts and linearizable gets, 1, 16, 64 and 256 clients, three pairs.
 bench-etcd: ## Compare puts and linearizable gets with etcd's on this machine (needs etcd; ARGS="--pairs 1" adds flags)

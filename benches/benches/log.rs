@@ -1,10 +1,12 @@
 //! The write-ahead log: what an entry costs at several entries a sync, and how long opening takes.
 //!
-//! `AXON_BENCH_DIR` chooses the disk (a directory); without it, the system's one for temporary files.
 //! Beside the times, the CPU time an entry takes is printed, of all threads: with a sync that waits
-//! for a disk, it is what decides.
+//! for a disk, it is what decides; and how many entries shared a sync.
+//!
+//! The data lies in the build directory, or where `AXON_BENCH_DIR` says.
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
+use axon_benches::bench::{self, Counted, process_cpu};
 use axon_core::storage::disk::{Disk, RealDisk};
 use axon_core::storage::wal::{Wal, WalConfig};
 use axon_core::storage::{LogRecord, LogStore, PurgeMark};
@@ -17,15 +19,12 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+const OWN: &str = env!("CARGO_TARGET_TMPDIR");
 const ENTRY_BYTES: usize = 256;
 const LOG_ID: u128 = 1;
 
 fn directory() -> TempDir {
-    let made = match std::env::var_os("AXON_BENCH_DIR") {
-        Some(directory) => TempDir::new_in(directory),
-        None => TempDir::new(),
-    };
-    made.expect("a temporary directory can be made")
+    tempfile::tempdir_in(bench::directory(OWN)).expect("a temporary directory can be made")
 }
 
 fn open(directory: &Path) -> Wal {
@@ -73,42 +72,35 @@ impl Appender {
     }
 }
 
-/// CPU time of this process, all threads.
-fn cpu_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = after_name.split_whitespace().skip(11).take(2);
-    let ticks: u64 = ticks.filter_map(|field| field.parse::<u64>().ok()).sum();
-    // A tick is 10 ms on every Linux there is.
-    Duration::from_millis(ticks * 10)
-}
-
 fn append(criterion: &mut Criterion) {
+    if !bench::is_chosen("log") {
+        return;
+    }
     let mut group = criterion.benchmark_group("log/append");
     for entries in [1, 16, 64, 256, 1024] {
         let directory = directory();
         let mut appender = Appender::new(&directory.path().join("log"), 400_000);
-        let (mut cpu, mut total) = (Duration::ZERO, 0);
+        let mut counted = Counted::default();
         group.throughput(Throughput::Elements(entries));
         group.bench_function(BenchmarkId::from_parameter(entries), |bencher| {
             bencher.iter_custom(|iterations| {
-                let (begun, cpu_begun) = (Instant::now(), cpu_time());
+                let (begun, cpu) = (Instant::now(), process_cpu());
                 for _ in 0..iterations {
                     appender.append(entries);
                 }
-                total += iterations * entries;
-                cpu += cpu_time().saturating_sub(cpu_begun);
-                begun.elapsed()
+                let elapsed = begun.elapsed();
+                counted.operations += iterations * entries;
+                counted.cpu += process_cpu().saturating_sub(cpu);
+                counted.elapsed += elapsed;
+                elapsed
             });
         });
-        if total > 0 {
-            let each = cpu.as_secs_f64() * 1e6 / total as f64;
-            let metrics = appender.log.metrics();
-            let mean = metrics.sync_micros / metrics.syncs.max(1);
-            println!(
-                "log/append/{entries}: {each:.2} us of CPU an entry; a sync takes {mean} us, p99 {} us",
-                metrics.sync_p99_micros
-            );
+        let metrics = appender.log.metrics();
+        counted.syncs = metrics.syncs;
+        counted.entries = metrics.appended_entries;
+        counted.note(OWN, &format!("log/append/{entries}"));
+        if let Some(mean) = metrics.sync_micros.checked_div(metrics.syncs) {
+            println!("    a sync takes {mean} us, p99 {} us", metrics.sync_p99_micros);
         }
         appender.log.close();
     }
@@ -116,9 +108,12 @@ fn append(criterion: &mut Criterion) {
 }
 
 fn reopen(criterion: &mut Criterion) {
+    if !bench::is_chosen("log") {
+        return;
+    }
     let mut group = criterion.benchmark_group("log/open");
     group.sample_size(20);
-    for entries in [100_000, 1_000_000] {
+    for entries in [bench::size(100_000, 1_000), bench::size(1_000_000, 2_000)] {
         let directory = directory();
         let path = directory.path().join("log");
         let mut appender = Appender::new(&path, u64::MAX);

@@ -1,78 +1,63 @@
-//! `Store::put`: 16 B keys, 256 B values, 1 to 256 concurrent tasks, on one and on three replicas.
+//! `Store::put`: 16 B keys, 256 B values, 1 to 256 concurrent tasks, on one, three and five replicas.
 //!
 //! All replicas run in this process, over TCP on the loopback interface, each with a durable log of
 //! its own; the tasks are spread over all of them, so that most puts are forwarded. Criterion
 //! reports puts a second and keeps its plots and JSON under `target/criterion`; beside that, the
-//! CPU a put costs over all replicas, driver included, is printed.
+//! CPU a put costs over all replicas, driver included, and how many entries share a sync.
 //!
 //! The data lies in the build directory, or where `AXON_BENCH_DIR` says.
 
-use axon_benches::{Replicas, process_cpu};
+use axon_benches::Replicas;
+use axon_benches::bench::{self, Counted, process_cpu};
 use axon_core::Store;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
 
+const OWN: &str = env!("CARGO_TARGET_TMPDIR");
 const VALUE: [u8; 256] = [b'v'; 256];
 
 /// Keys come from a million, in a scattered order: neither all new nor all the same.
 const KEYS: u64 = 1_000_000;
 
 fn put(criterion: &mut Criterion) {
+    if !bench::is_chosen("put") {
+        return;
+    }
     let runtime = Runtime::new().expect("a runtime starts");
-    let parent = std::env::var_os("AXON_BENCH_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
-    for replicas in [1, 3] {
-        let cluster = runtime.block_on(Replicas::start(replicas, &parent));
+    for replicas in [1, 3, 5] {
+        let cluster = runtime.block_on(Replicas::start(replicas, &bench::directory(OWN)));
         let stores = cluster.stores();
-        let mut group = criterion.benchmark_group(format!("put/{replicas}-replicas"));
+        let name = format!("put/{replicas}-replicas");
+        let mut group = criterion.benchmark_group(&name);
         group.throughput(Throughput::Elements(1)).sample_size(10);
-        group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(5));
+        group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
         for tasks in [1, 16, 64, 256] {
-            let mut figures = Figures::default();
+            let mut counted = Counted::default();
             group.bench_function(BenchmarkId::from_parameter(tasks), |bencher| {
                 bencher.iter_custom(|puts| {
-                    let cpu = process_cpu();
-                    let elapsed = runtime.block_on(drive(&stores, tasks, puts));
-                    figures.add(puts, elapsed, process_cpu().saturating_sub(cpu));
+                    let (cpu, (syncs, entries)) = (process_cpu(), logged(&cluster));
+                    let elapsed = runtime.block_on(axon_benches::drive(&stores, tasks, puts, one));
+                    counted.cpu += process_cpu().saturating_sub(cpu);
+                    let (now_syncs, now_entries) = logged(&cluster);
+                    counted.syncs += now_syncs - syncs;
+                    counted.entries += now_entries - entries;
+                    counted.operations += puts;
+                    counted.elapsed += elapsed;
                     elapsed
                 });
             });
-            figures.print(replicas, tasks);
+            counted.note(OWN, &format!("{name}/{tasks}"));
         }
         group.finish();
         runtime.block_on(cluster.shutdown());
     }
 }
 
-/// Makes `puts` puts from `tasks` tasks, each with one in flight, and says how long that took.
-async fn drive(stores: &[Store], tasks: usize, puts: u64) -> Duration {
-    let next = Arc::new(AtomicU64::new(0));
-    let begun = Instant::now();
-    let mut set = JoinSet::new();
-    for task in 0..tasks {
-        let store = stores[task % stores.len()].clone();
-        let next = Arc::clone(&next);
-        set.spawn(async move {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= puts {
-                    return;
-                }
-                let put = store.put(key(number), Bytes::from_static(&VALUE));
-                put.await.expect("a healthy cluster acknowledges every put");
-            }
-        });
-    }
-    while let Some(ended) = set.join_next().await {
-        ended.expect("no task panics");
-    }
-    begun.elapsed()
+async fn one(store: Store, number: u64) {
+    let put = store.put(key(number), Bytes::from_static(&VALUE));
+    put.await.expect("a healthy cluster acknowledges every put");
 }
 
 /// The `number`th key: 16 bytes, scattered by an odd multiplier (each key once a million puts).
@@ -80,34 +65,11 @@ fn key(number: u64) -> Bytes {
     Bytes::from(format!("{:016}", number.wrapping_mul(7_919_999) % KEYS))
 }
 
-/// What a benchmark's runs add up to, warm-up included.
-#[derive(Default)]
-struct Figures {
-    puts: u64,
-    elapsed: Duration,
-    cpu: Duration,
-}
-
-impl Figures {
-    fn add(&mut self, puts: u64, elapsed: Duration, cpu: Duration) {
-        self.puts += puts;
-        self.elapsed += elapsed;
-        self.cpu += cpu;
-    }
-
-    fn print(&self, replicas: usize, tasks: usize) {
-        if self.puts == 0 {
-            return; // Left out by a filter on the command line.
-        }
-        let puts = self.puts as f64;
-        println!(
-            "put/{replicas}-replicas/{tasks}: {:.0} puts/s, {:.1} us of CPU a put over all replicas \
-             ({} puts, in one process with the driver)",
-            puts / self.elapsed.as_secs_f64(),
-            self.cpu.as_secs_f64() * 1e6 / puts,
-            self.puts,
-        );
-    }
+/// Syncs of all logs until now, and entries in them.
+fn logged(cluster: &Replicas) -> (u64, u64) {
+    let metrics = cluster.metrics();
+    let logs = || metrics.iter().map(|metrics| &metrics.log);
+    (logs().map(|log| log.syncs).sum(), logs().map(|log| log.appended_entries).sum())
 }
 
 criterion_group!(benches, put);

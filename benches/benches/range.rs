@@ -8,6 +8,7 @@
 //!
 //! The data lies in the build directory, or where `AXON_BENCH_DIR` says.
 
+use axon_benches::bench;
 use axon_core::store::{Query, ReadConsistency};
 use axon_core::types::{KeyRange, Revision};
 use axon_core::{Cluster, Store};
@@ -16,7 +17,6 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::StreamExt;
 use futures_util::stream;
 use std::ops::Bound;
-use std::path::PathBuf;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -32,7 +32,11 @@ fn key(number: u64) -> Bytes {
 
 /// The `number`th of all keys in a scattered order.
 fn scattered(number: u64) -> u64 {
-    number.wrapping_mul(7_919_999) % KEYS
+    number.wrapping_mul(7_919_999) % keys()
+}
+
+fn keys() -> u64 {
+    bench::size(KEYS, 2_000)
 }
 
 /// A store with all keys, of which every tenth was overwritten after the revision that is returned.
@@ -45,10 +49,10 @@ async fn filled(cluster: &Cluster) -> (Store, Revision) {
             put.await.expect("a healthy replica acknowledges every put").revision
         }
     };
-    let revisions = stream::iter((0..KEYS).map(put)).buffer_unordered(IN_FLIGHT);
+    let revisions = stream::iter((0..keys()).map(put)).buffer_unordered(IN_FLIGHT);
     let before = revisions.fold(Revision(0), |last, revision| async move { last.max(revision) });
     let before = before.await;
-    let tenth = stream::iter((0..KEYS).step_by(10).map(put)).buffer_unordered(IN_FLIGHT);
+    let tenth = stream::iter((0..keys()).step_by(10).map(put)).buffer_unordered(IN_FLIGHT);
     tenth.for_each(|_| async {}).await;
     cluster.checkpoint().await.expect("the disk has room for a checkpoint");
     (store.with_consistency(ReadConsistency::Local), before)
@@ -61,14 +65,16 @@ async fn all(query: Query) -> u64 {
         pair.expect("a healthy replica reads on");
         count += 1;
     }
-    assert_eq!(count, KEYS);
+    assert_eq!(count, keys());
     count
 }
 
 fn range(criterion: &mut Criterion) {
+    if !bench::is_chosen("range") {
+        return;
+    }
     let runtime = Runtime::new().expect("a runtime starts");
-    let parent = std::env::var_os("AXON_BENCH_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+    let parent = bench::directory(env!("CARGO_TARGET_TMPDIR"));
     let data = tempfile::tempdir_in(parent).expect("the benchmark's directory is writable");
     let cluster = runtime.block_on(Cluster::open(data.path())).expect("a replica opens");
     let (store, before) = runtime.block_on(filled(&cluster));
@@ -94,7 +100,7 @@ fn range(criterion: &mut Criterion) {
         for (name, reverse) in [("page of 200", false), ("page of 200, backwards", true)] {
             group.bench_function(name, |bencher| {
                 bencher.iter(|| {
-                    let place = Bound::Included(key(next() % (KEYS - 400) + 200));
+                    let place = Bound::Included(key(next() % (keys() - 400) + 200));
                     let (start, end) =
                         if reverse { (Bound::Unbounded, place) } else { (place, Bound::Unbounded) };
                     let query = store.range(KeyRange { start, end }).at(at).limit(PAGE);
@@ -105,7 +111,7 @@ fn range(criterion: &mut Criterion) {
                 });
             });
         }
-        group.throughput(Throughput::Elements(KEYS)).sample_size(10);
+        group.throughput(Throughput::Elements(keys())).sample_size(10);
         for (name, reverse) in [("stream of everything", false), ("stream, backwards", true)] {
             group.bench_function(name, |bencher| {
                 bencher.iter(|| {

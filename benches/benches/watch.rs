@@ -6,14 +6,13 @@
 //!
 //! The data lies in the build directory, or where `AXON_BENCH_DIR` says.
 
-use axon_benches::Replicas;
+use axon_benches::{Replicas, bench};
 use axon_core::Store;
 use axon_core::store::WatchEvent;
 use axon_core::types::KeyRange;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::StreamExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -25,20 +24,29 @@ const KEYS: u64 = 100_000;
 const WRITERS: usize = 64;
 
 fn watch(criterion: &mut Criterion) {
+    if !bench::is_chosen("watch") {
+        return;
+    }
     let runtime = Runtime::new().expect("a runtime starts");
-    let parent = std::env::var_os("AXON_BENCH_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+    let parent = bench::directory(env!("CARGO_TARGET_TMPDIR"));
     let mut group = criterion.benchmark_group("watch/puts");
     group.throughput(Throughput::Elements(1)).sample_size(10);
     group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(5));
-    for watchers in [0, 1, 1_000, 10_000] {
+    for watchers in [0, 1, bench::size(1_000, 10), bench::size(10_000, 100)] {
         let cluster = runtime.block_on(Replicas::start(1, &parent));
         let store = cluster.stores().remove(0);
         let watching = runtime.block_on(Watching::start(&store, watchers));
         let mut number = 0;
         group.bench_function(BenchmarkId::from_parameter(watchers), |bencher| {
             bencher.iter_custom(|puts| {
-                let elapsed = runtime.block_on(drive(&store, number, puts));
+                let first = number;
+                let one = move |store: Store, number: u64| async move {
+                    let key = key(chosen(first + number));
+                    let put = store.put(key, Bytes::from_static(&VALUE));
+                    put.await.expect("a healthy replica acknowledges every put");
+                };
+                let writing = axon_benches::drive(std::slice::from_ref(&store), WRITERS, puts, one);
+                let elapsed = runtime.block_on(writing);
                 number += puts;
                 elapsed
             });
@@ -101,30 +109,6 @@ impl Watching {
         );
         self.tasks.shutdown().await;
     }
-}
-
-/// Makes `puts` puts from [`WRITERS`] tasks, and says how long that took.
-async fn drive(store: &Store, first: u64, puts: u64) -> Duration {
-    let next = Arc::new(AtomicU64::new(first));
-    let begun = Instant::now();
-    let mut set = JoinSet::new();
-    for _ in 0..WRITERS {
-        let (store, next) = (store.clone(), Arc::clone(&next));
-        set.spawn(async move {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= first + puts {
-                    return;
-                }
-                let put = store.put(key(chosen(number)), Bytes::from_static(&VALUE));
-                put.await.expect("a healthy replica acknowledges every put");
-            }
-        });
-    }
-    while let Some(ended) = set.join_next().await {
-        ended.expect("no task panics");
-    }
-    begun.elapsed()
 }
 
 /// Which key the `number`th put takes: each once in [`KEYS`] puts, in a scattered order.

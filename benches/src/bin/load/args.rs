@@ -2,13 +2,41 @@
 
 use crate::Check;
 use crate::start::beside_this_program;
+use crate::system::Rig;
 use crate::work::{Op, Work};
-use clap::{Parser, ValueEnum};
-use std::path::PathBuf;
+use crate::{holder, scale, tail};
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Clients above this would measure this machine's ports and memory.
-const CLIENTS_MAX: usize = 10_000;
+pub const CLIENTS_MAX: usize = 10_000;
+
+/// Where the token may be instead of the command line, which others can read.
+const TOKEN_VARIABLE: &str = "AXON_TOKEN";
+
+/// Loads Axon and etcd in the same way, and compares what they do. Or measures Axon alone: see the
+/// commands.
+#[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Program {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub args: Args,
+}
+
+/// What else it does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure what Axon costs as there is more: keys, bytes, connections, watchers, replicas
+    Scale(scale::Args),
+    /// Measure how long puts take while something else happens, at a steady rate
+    Tail(tail::Args),
+    /// Hold a replica, and do what is said on the standard input: the half of `scale` that is killed
+    #[command(hide = true)]
+    Holder(holder::Args),
+}
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -39,8 +67,8 @@ pub struct Endpoints {
     pub addresses: Vec<String>,
 }
 
-/// Loads Axon and etcd in the same way, and compares what they do.
-#[derive(Debug, Clone, Parser)]
+/// What is compared, and how.
+#[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// What to measure, one after the other; the ratios are the first's to each other's
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["axon", "etcd"])]
@@ -81,6 +109,10 @@ pub struct Args {
     /// A cluster that runs already, instead of one that is started: axon=HOST:PORT,... or etcd=...
     #[arg(long, value_name = "TARGET=HOST:PORT,...", value_parser = endpoints)]
     pub endpoints: Vec<Endpoints>,
+    /// The token that the axon-servers at --endpoints want to see; `AXON_TOKEN` in the environment
+    /// does as well, and is not seen by other users
+    #[arg(long)]
+    pub token: Option<String>,
     /// The axon-server to start; by default the one beside this program
     #[arg(long, value_name = "FILE")]
     pub axon_server: Option<PathBuf>,
@@ -124,6 +156,10 @@ impl Args {
         let twice =
             |target: &Target| self.targets.iter().filter(|other| *other == target).count() > 1;
         refuse(self.targets.iter().any(twice), "--targets: each once")?;
+        refuse(
+            self.token.is_some() && self.running(Target::Axon).is_none(),
+            "--token: of --endpoints axon=..., what is started here needs none",
+        )?;
         let unused = |given: &Endpoints| !self.targets.contains(&given.target);
         refuse(self.endpoints.iter().any(unused), "--endpoints: of a target that is not measured")
     }
@@ -138,14 +174,21 @@ impl Args {
         Duration::from_secs_f64(self.deadline)
     }
 
-    /// Where data is put.
-    pub fn directory(&self) -> Check<PathBuf> {
-        match &self.dir {
-            Some(directory) => Ok(directory.clone()),
-            // Beside the program is the build's directory: on a disk, where a temporary directory may
-            // lie in memory, and cleaned with it.
-            None => beside_this_program("load-data"),
-        }
+    /// How clusters are started and asked.
+    pub fn rig(&self) -> Check<Rig> {
+        // Another program's token must not be shown to what is started here.
+        let running = self.running(Target::Axon).is_some();
+        let token = || self.token.clone().or_else(|| std::env::var(TOKEN_VARIABLE).ok());
+        Ok(Rig {
+            directory: directory(self.dir.as_deref())?,
+            axon_server: self.axon_server.clone(),
+            axon_arg: self.axon_arg.clone(),
+            etcd: self.etcd.clone(),
+            etcd_arg: self.etcd_arg.clone(),
+            etcd_connections: self.etcd_connections,
+            deadline: self.deadline(),
+            token: running.then(token).flatten(),
+        })
     }
 
     /// The cluster of `target` that runs already, if there is one.
@@ -153,6 +196,12 @@ impl Args {
         let given = self.endpoints.iter().find(|given| given.target == target);
         given.map(|given| given.addresses.as_slice())
     }
+}
+
+/// Where data is put: as it was said, or beside the program. That is the build's directory: on a disk,
+/// where a temporary directory may lie in memory, and cleaned with it.
+pub fn directory(given: Option<&Path>) -> Check<PathBuf> {
+    given.map_or_else(|| beside_this_program("load-data"), |given| Ok(given.to_owned()))
 }
 
 fn endpoints(text: &str) -> Check<Endpoints> {
@@ -177,8 +226,8 @@ mod tests {
 
     fn parse(words: &[&str]) -> Check<Args> {
         let words = ["load"].iter().chain(words);
-        let args = Args::try_parse_from(words).map_err(|error| error.to_string())?;
-        args.check().map(|()| args)
+        let program = Program::try_parse_from(words).map_err(|error| error.to_string())?;
+        program.args.check().map(|()| program.args)
     }
 
     #[test]
@@ -190,6 +239,15 @@ mod tests {
             assert!(parse(&["--endpoints", wrong]).is_err(), "{wrong}");
         }
         assert!(parse(&["--targets", "axon", "--endpoints", "etcd=a:1"]).is_err());
+    }
+
+    #[test]
+    fn a_token_is_for_axons_that_run_already() {
+        let args = parse(&["--endpoints", "axon=a:1", "--token", "abc"]).unwrap();
+        assert_eq!(args.rig().unwrap().token.as_deref(), Some("abc"));
+        assert!(parse(&["--token", "abc"]).is_err());
+        assert!(parse(&["--endpoints", "etcd=a:1", "--token", "abc"]).is_err());
+        assert_eq!(parse(&[]).unwrap().rig().unwrap().token, None);
     }
 
     #[test]

@@ -1,32 +1,54 @@
-//! Axon embedded: three replicas of `axon-core` in this process, over TCP among themselves, and clients
+//! Axon embedded: replicas of `axon-core` in this process, over TCP among themselves, and clients
 //! that call it.
 
 use crate::counters::Counters;
 use crate::door::Failure;
-use crate::nodes::NODES;
 use crate::work::Request;
 use crate::{Check, proc};
+use axon_core::cluster::Builder;
 use axon_core::store::ReadConsistency;
-use axon_core::{Error, Store};
+use axon_core::{Cluster, Error, Store};
 use std::path::Path;
 
 /// The replicas.
 pub struct Replicas(axon_benches::Replicas);
 
 impl Replicas {
-    /// Starts them, with their data under `parent`, which must lie on a disk.
-    pub async fn start(parent: &Path) -> Check<Self> {
+    /// Starts `count` of them, with their data under `parent`, which must lie on a disk.
+    pub async fn start(parent: &Path, count: usize) -> Check<Self> {
+        Self::start_with(parent, count, |_, builder| builder).await
+    }
+
+    /// The same with other settings: see [`axon_benches::Replicas::start_with`].
+    pub async fn start_with(
+        parent: &Path,
+        count: usize,
+        change: impl Fn(usize, Builder) -> Builder,
+    ) -> Check<Self> {
         let made = std::fs::create_dir_all(parent);
         made.map_err(|error| format!("{}: {error}", parent.display()))?;
         proc::check_disk(parent)?;
-        Ok(Self(axon_benches::Replicas::start(NODES, parent).await))
+        Ok(Self(axon_benches::Replicas::start_with(count, parent, change).await))
+    }
+
+    /// One alone, on a directory that stays.
+    pub async fn alone(builder: Builder) -> Self {
+        Self(axon_benches::Replicas::alone(builder).await)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.stores().len()
     }
 
     /// A client of one replica.
     pub fn door(&self, node: usize, value_bytes: usize) -> Embedded {
-        let store = self.0.stores().swap_remove(node);
-        let local = store.with_consistency(ReadConsistency::Local);
-        Embedded { store, local, value_bytes }
+        Embedded::new(self.0.cluster(node), value_bytes)
+    }
+
+    /// The store of each.
+    pub fn stores(&self) -> Vec<Store> {
+        self.0.stores()
     }
 
     /// What the logs have counted.
@@ -57,6 +79,13 @@ pub struct Embedded {
 }
 
 impl Embedded {
+    /// A client of `cluster`; it expects to read values of `value_bytes`.
+    pub fn new(cluster: &Cluster, value_bytes: usize) -> Self {
+        let store = cluster.store();
+        let local = store.with_consistency(ReadConsistency::Local);
+        Self { store, local, value_bytes }
+    }
+
     /// Makes one request.
     pub async fn ask(&mut self, request: Request) -> Result<(), Failure> {
         // A local read never waits: without this, 64 clients that make them never let go of the

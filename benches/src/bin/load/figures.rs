@@ -3,6 +3,7 @@
 use crate::args::Target;
 use crate::drive::Measured;
 use crate::work::Op;
+use hdrhistogram::Histogram;
 use std::time::Duration;
 
 /// One figure of a run.
@@ -20,10 +21,16 @@ pub enum Figure {
     Entries,
     Memory,
     Errors,
+    PutP50,
+    PutP99,
+    PutP999,
+    GetP50,
+    GetP99,
+    GetP999,
 }
 
 impl Figure {
-    /// In the order in which they are shown.
+    /// Those of every run.
     pub const ALL: [Self; 12] = [
         Self::Throughput,
         Self::P50,
@@ -38,6 +45,26 @@ impl Figure {
         Self::Memory,
         Self::Errors,
     ];
+
+    /// Those that a run has besides when it both writes and reads.
+    pub const APART: [Self; 6] =
+        [Self::PutP50, Self::PutP99, Self::PutP999, Self::GetP50, Self::GetP99, Self::GetP999];
+
+    /// Those that `op` has, for programs.
+    pub fn of(op: Op) -> Vec<Self> {
+        let apart: &[Self] = if op == Op::Mixed { &Self::APART } else { &[] };
+        [&Self::ALL, apart].concat()
+    }
+
+    /// Those that are shown of `op` to people, in their order.
+    pub fn shown(op: Op) -> Vec<Self> {
+        if op != Op::Mixed {
+            return Self::ALL.into();
+        }
+        // What both took together says little.
+        let (rate, rest) = (&Self::ALL[..1], &Self::ALL[6..]);
+        [rate, &Self::APART, rest].concat()
+    }
 
     /// Its name in JSON, with its unit.
     pub fn name(self) -> &'static str {
@@ -54,6 +81,12 @@ impl Figure {
             Self::Entries => "entries_per_sync",
             Self::Memory => "memory_mib_per_node",
             Self::Errors => "errors",
+            Self::PutP50 => "put_p50_ms",
+            Self::PutP99 => "put_p99_ms",
+            Self::PutP999 => "put_p999_ms",
+            Self::GetP50 => "get_p50_ms",
+            Self::GetP99 => "get_p99_ms",
+            Self::GetP999 => "get_p999_ms",
         }
     }
 
@@ -72,6 +105,12 @@ impl Figure {
             Self::Entries => "entries/sync",
             Self::Memory => "MiB/node",
             Self::Errors => "errors",
+            Self::PutP50 => "put p50",
+            Self::PutP99 => "put p99",
+            Self::PutP999 => "put p99.9",
+            Self::GetP50 => "get p50",
+            Self::GetP99 => "get p99",
+            Self::GetP999 => "get p99.9",
         }
     }
 
@@ -97,34 +136,50 @@ pub struct Run {
 impl Run {
     /// A figure of the run; none where it is not known, or nothing was completed.
     pub fn figure(&self, figure: Figure) -> Option<f64> {
-        let Measured { operations, latency, .. } = &self.measured;
-        let operations = *operations as f64;
-        let at = |share: f64| {
-            (!latency.is_empty()).then(|| latency.value_at_quantile(share) as f64 / 1e6)
-        };
+        self.measured.figure(figure)
+    }
+}
+
+impl Measured {
+    /// A figure of the run; none where it is not known, or nothing was completed.
+    pub fn figure(&self, figure: Figure) -> Option<f64> {
+        let operations = self.operations as f64;
+        let all = |share: f64| quantile_ms(&self.latency.all(), share);
+        let puts = |share: f64| quantile_ms(&self.latency.puts, share);
+        let gets = |share: f64| quantile_ms(&self.latency.gets, share);
         let each = |sum: f64| (operations > 0.0).then_some(sum / operations);
         let micros = |time: Duration| time.as_secs_f64() * 1e6;
         match figure {
-            Figure::Throughput => Some(operations / self.measured.elapsed.as_secs_f64()),
-            Figure::P50 => at(0.5),
-            Figure::P90 => at(0.9),
-            Figure::P99 => at(0.99),
-            Figure::P999 => at(0.999),
-            Figure::Max => at(1.0),
-            Figure::ServerCpu => each(micros(self.measured.server_cpu?)),
-            Figure::ClientCpu => each(micros(self.measured.own_cpu)),
-            Figure::Syncs => each(self.measured.counters.syncs? as f64),
+            Figure::Throughput => Some(operations / self.elapsed.as_secs_f64()),
+            Figure::P50 => all(0.5),
+            Figure::P90 => all(0.9),
+            Figure::P99 => all(0.99),
+            Figure::P999 => all(0.999),
+            Figure::Max => all(1.0),
+            Figure::PutP50 => puts(0.5),
+            Figure::PutP99 => puts(0.99),
+            Figure::PutP999 => puts(0.999),
+            Figure::GetP50 => gets(0.5),
+            Figure::GetP99 => gets(0.99),
+            Figure::GetP999 => gets(0.999),
+            Figure::ServerCpu => each(micros(self.server_cpu?)),
+            Figure::ClientCpu => each(micros(self.own_cpu)),
+            Figure::Syncs => each(self.counters.syncs? as f64),
             Figure::Entries => {
-                let (entries, syncs) =
-                    (self.measured.counters.entries?, self.measured.counters.syncs?);
+                let (entries, syncs) = (self.counters.entries?, self.counters.syncs?);
                 (syncs > 0).then_some(entries as f64 / syncs as f64)
             }
             Figure::Memory => {
-                self.measured.memory.iter().max().map(|bytes| *bytes as f64 / f64::from(1 << 20))
+                self.memory.iter().max().map(|bytes| *bytes as f64 / f64::from(1 << 20))
             }
-            Figure::Errors => Some(self.measured.errors.values().sum::<u64>() as f64),
+            Figure::Errors => Some(self.errors.values().sum::<u64>() as f64),
         }
     }
+}
+
+/// The milliseconds that a share of all requests was done in; none if there were none.
+pub fn quantile_ms(latency: &Histogram<u32>, share: f64) -> Option<f64> {
+    (!latency.is_empty()).then(|| latency.value_at_quantile(share) as f64 / 1e6)
 }
 
 /// What runs have in common that are compared, or whose median is taken.
@@ -185,7 +240,8 @@ impl Results {
     }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// The middle of `values`; none of none.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len() % 2 == 1 {
@@ -200,13 +256,13 @@ pub mod tests {
 
     use super::*;
     use crate::counters::Counters;
-    use hdrhistogram::Histogram;
+    use crate::drive::Latency;
     use std::collections::BTreeMap;
 
     /// A run of one second with so many operations of so many milliseconds.
     pub fn run(target: Target, clients: usize, pair: u64, operations: u64, millis: u64) -> Run {
-        let mut latency = Histogram::new_with_bounds(100, 120_000_000_000, 3).unwrap();
-        latency.record_n(millis * 1_000_000, u32::try_from(operations).unwrap()).unwrap();
+        let mut latency = Latency::new().unwrap();
+        latency.puts.record_n(millis * 1_000_000, u32::try_from(operations).unwrap()).unwrap();
         let measured = Measured {
             operations,
             elapsed: Duration::from_secs(1),
@@ -237,6 +293,18 @@ pub mod tests {
         assert!((figure(Figure::Entries) - 6.0).abs() < 1e-6);
         assert!((figure(Figure::Memory) - 3.0).abs() < 1e-6);
         assert!((figure(Figure::Errors) - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn writes_and_reads_of_a_mixture_are_told_apart() {
+        let mut run = run(Target::Axon, 1, 0, 100, 8);
+        run.measured.latency.gets.record_n(1_000_000, 300).unwrap();
+        let figure = |figure| run.figure(figure).unwrap().round();
+        assert_eq!((figure(Figure::PutP50), figure(Figure::GetP999)), (8.0, 1.0));
+        assert_eq!((figure(Figure::P50), figure(Figure::P90)), (1.0, 8.0));
+        assert!(Figure::of(Op::Mixed).contains(&Figure::P99));
+        assert!(!Figure::shown(Op::Mixed).contains(&Figure::P99));
+        assert_eq!(Figure::shown(Op::Put), Figure::of(Op::Put));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::work::Request;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::HOST;
+use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
@@ -22,13 +22,16 @@ const PAGE_BYTES_MAX: usize = 4 << 20;
 pub struct Http {
     address: String,
     value_bytes: usize,
+    /// The whole of the header that shows the token, if there is one.
+    authorization: Option<String>,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Http {
     /// A client of the node at `address` (`host:port`); it connects with its first request.
-    pub fn new(address: &str, value_bytes: usize) -> Self {
-        Self { address: address.to_owned(), value_bytes, connection: None }
+    pub fn new(address: &str, value_bytes: usize, token: Option<&str>) -> Self {
+        let authorization = token.map(|token| format!("Bearer {token}"));
+        Self { address: address.to_owned(), value_bytes, authorization, connection: None }
     }
 
     /// Makes one request.
@@ -72,12 +75,12 @@ impl Http {
             Some(connection) if connection.is_ready() => connection,
             _ => connect(&self.address).await?,
         };
-        let request = hyper::Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, &self.address)
-            .body(Full::new(body))
-            .map_err(|_| Failure::kind("no request"))?;
+        let mut request =
+            hyper::Request::builder().method(method).uri(path).header(HOST, &self.address);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request = request.body(Full::new(body)).map_err(|_| Failure::kind("no request"))?;
         let answer = connection.send_request(request).await.map_err(|_| BROKEN)?;
         let (head, body) = answer.into_parts();
         let body = body.collect().await.map_err(|_| BROKEN)?.to_bytes();
@@ -109,8 +112,8 @@ fn refused(answer: &Response<Bytes>) -> Failure {
 }
 
 /// Reads a page of a node: what is asked outside of what is measured.
-pub async fn page(address: &str, path: &str) -> Check<Bytes> {
-    let mut client = Http::new(address, 0);
+pub async fn page(address: &str, path: &str, token: Option<&str>) -> Check<Bytes> {
+    let mut client = Http::new(address, 0, token);
     let exchange = client.exchange(Method::GET, path.to_owned(), Bytes::new());
     let what = || format!("GET http://{address}{path}");
     let answer = tokio::time::timeout(PATIENCE, exchange)
@@ -127,8 +130,8 @@ pub async fn page(address: &str, path: &str) -> Check<Bytes> {
 }
 
 /// Reads a page of JSON.
-pub async fn json(address: &str, path: &str) -> Check<serde_json::Value> {
-    serde_json::from_slice(&page(address, path).await?)
+pub async fn json(address: &str, path: &str, token: Option<&str>) -> Check<serde_json::Value> {
+    serde_json::from_slice(&page(address, path, token).await?)
         .map_err(|error| format!("GET http://{address}{path}: no JSON: {error}"))
 }
 

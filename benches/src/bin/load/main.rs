@@ -13,8 +13,11 @@
 //! * the load generator shares the machine with the servers and takes its part of it; what it takes is
 //!   told beside what they take.
 //!
-//! What it does not do: an open loop, other machines' memory and CPU, or judge. It fails only when
-//! something cannot be measured.
+//! `load scale` measures Axon alone, as there is more of something (`scale`), and `load tail` while
+//! something happens (`tail`); they share the loop.
+//!
+//! What it does not do: other machines' memory and CPU, or judge. It fails only when something cannot
+//! be measured.
 
 mod args;
 mod counters;
@@ -24,32 +27,47 @@ mod drive;
 mod embedded;
 mod etcd;
 mod figures;
+mod holder;
 mod http;
 mod nodes;
 mod plot;
 mod proc;
 mod report;
+mod scale;
 mod start;
 mod system;
+mod table;
+mod tail;
 mod work;
 
-use args::{Args, Target};
+use args::{Args, Command, Program, Target};
 use clap::Parser;
 use drive::Plan;
 use figures::{Results, Run};
 use report::Surroundings;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use system::System;
 use tokio::signal::unix::{SignalKind, signal};
 use work::Op;
+
+/// Clients that fill a store.
+const FILLERS: usize = 64;
 
 /// What a step yields, or why it could not be made, in one sentence.
 pub type Check<T = ()> = Result<T, String>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(&Args::parse()).await {
+    let Program { command, args } = Program::parse();
+    let ended = match &command {
+        None => run(&args).await,
+        Some(Command::Scale(args)) => scale::run(args).await,
+        Some(Command::Tail(args)) => tail::run(args).await,
+        Some(Command::Holder(args)) => holder::run(args).await,
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
             eprintln!("load: {sentence}");
@@ -76,7 +94,7 @@ async fn run(args: &Args) -> Check {
         }
         if let Some(path) = &args.plot {
             make_parent(path)?;
-            plot::draw(&results, path)?;
+            plot::draw(&report::pictures(&results), path)?;
         }
     }
     outcome
@@ -100,13 +118,18 @@ async fn look_around(args: &Args) -> Check<Surroundings> {
     if args.targets.iter().all(|target| args.running(*target).is_some()) {
         return Ok(around);
     }
-    let directory = args.directory()?;
+    around.syncs_ms = Some(look_at_machine(args.rig()?.directory).await?);
+    Ok(around)
+}
+
+/// Tells what a sync costs in `directory` and what else the machine does; the milliseconds of a sync,
+/// alone and of three at once.
+async fn look_at_machine(directory: PathBuf) -> Check<(f64, f64)> {
     let syncs = tokio::task::spawn_blocking(move || disk::syncs_ms(&directory)).await;
     let (one, three) = syncs.map_err(|error| format!("the disk: {error}"))??;
     println!("a sync of 4 KiB: {one:.2} ms alone, {three:.2} ms when three are made at once");
     println!("load average: {:.1}", proc::load_average());
-    around.syncs_ms = Some((one, three));
-    Ok(around)
+    Ok((one, three))
 }
 
 async fn measure(args: &Args, results: &mut Results) -> Check {
@@ -124,9 +147,9 @@ async fn measure(args: &Args, results: &mut Results) -> Check {
 /// All numbers of clients on one fresh cluster: a turn of one target.
 async fn series(args: &Args, op: Op, pair: u64, target: Target, results: &mut Results) -> Check {
     let work = args.work();
-    let mut system = System::start(target, args).await?;
+    let mut system = System::start(target, &args.rig()?, args.running(target)).await?;
     if op.reads() {
-        drive::fill(&system, args, &work).await?;
+        drive::fill(&system, &work, FILLERS, args.deadline()).await?;
     }
     for clients in &args.clients {
         // With few clients it matters who leads, and which node does is chance: the first client asks
@@ -134,7 +157,17 @@ async fn series(args: &Args, op: Op, pair: u64, target: Target, results: &mut Re
         let leader = system.leader().await?;
         let first = (leader.unwrap_or(0) + pair as usize) % system.nodes();
         let (clients, run) = (*clients, pair);
-        let plan = Plan { args, work: &work, op, clients, first, run };
+        let (warmup, length) = (args.warmup, args.seconds);
+        let plan = Plan {
+            work: &work,
+            op,
+            clients,
+            first,
+            run,
+            warmup: Duration::from_secs_f64(warmup),
+            length: Duration::from_secs_f64(length),
+            deadline: args.deadline(),
+        };
         let measured = drive::drive(&mut system, &plan).await?;
         let first_on_leader = leader.map(|leader| leader == first);
         let run = Run { target, op, clients, pair, first_on_leader, measured };

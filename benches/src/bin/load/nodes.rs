@@ -88,18 +88,22 @@ impl Drop for Nodes {
             // An error says that it has ended already.
             let _ = child.start_kill();
         }
-        // Waited for here, by looking, so that nobody writes into the directory while it is removed;
-        // killed processes are gone within milliseconds.
-        let begun = Instant::now();
         for (name, child) in &mut self.children {
-            while matches!(child.try_wait(), Ok(None)) {
-                if begun.elapsed() > DEATH_PATIENCE {
-                    eprintln!("{name} was killed and is still there");
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            await_death(name, child);
         }
+    }
+}
+
+/// Waits for a process that was killed, by looking, so that nobody writes into its directory while that
+/// is removed; killed processes are gone within milliseconds.
+pub fn await_death(name: &str, child: &mut Child) {
+    let begun = Instant::now();
+    while matches!(child.try_wait(), Ok(None)) {
+        if begun.elapsed() > DEATH_PATIENCE {
+            eprintln!("{name} was killed and is still there");
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -1,9 +1,6 @@
-//! Throughput and latency against clients, as one picture in SVG: a row an operation.
+//! Figures as one picture in SVG: a row of two charts for each thing that was measured.
 
 use crate::Check;
-use crate::args::Target;
-use crate::figures::{Cell, Figure, Results};
-use crate::work::Op;
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
@@ -15,98 +12,102 @@ const CHART: (u32, u32) = (560, 360);
 /// The height of a row's title.
 const TITLE: u32 = 28;
 
+/// For curves that have no colour of their own.
+const COLORS: [RGBColor; 4] =
+    [RGBColor(0, 98, 184), RGBColor(200, 80, 20), RGBColor(0, 138, 90), RGBColor(130, 60, 160)];
+
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// A chart's curves: what each is called, its colour, and whether it is the lesser one.
-struct Curve {
-    label: String,
-    color: RGBColor,
-    dashed: bool,
-    points: Vec<(f64, f64)>,
+/// A row: two charts over the same axis.
+pub struct Picture {
+    pub title: String,
+    /// What the places on the axis are, and each one's name. They are counted, not measured: 1, 16, 64
+    /// and 256 clients stand at equal distances.
+    pub axis: String,
+    pub places: Vec<String>,
+    pub charts: [Chart; 2],
 }
 
-/// Draws all operations of `results` to `path`.
-pub fn draw(results: &Results, path: &Path) -> Check {
-    let mut ops: Vec<Op> = Vec::new();
-    for cell in results.cells() {
-        if !ops.contains(&cell.op) {
-            ops.push(cell.op);
-        }
+/// Curves over one scale.
+pub struct Chart {
+    pub title: String,
+    /// Whether the scale is logarithmic.
+    pub log: bool,
+    pub curves: Vec<Curve>,
+}
+
+/// What it is called, its colour, whether it is the lesser one, and a value for each place.
+pub struct Curve {
+    pub label: String,
+    pub color: RGBColor,
+    pub dashed: bool,
+    pub values: Vec<Option<f64>>,
+}
+
+impl Curve {
+    /// The `number`th of curves without a colour of their own.
+    pub fn numbered(number: usize, label: String, values: Vec<Option<f64>>) -> Self {
+        Self { label, color: COLORS[number % COLORS.len()], dashed: number >= COLORS.len(), values }
     }
-    if ops.is_empty() {
+
+    fn points(&self) -> impl Iterator<Item = (f64, f64)> + Clone + '_ {
+        let values = self.values.iter().enumerate();
+        values.filter_map(|(at, value)| Some((at as f64, (*value)?)))
+    }
+}
+
+/// Draws all of `pictures` to `path`.
+pub fn draw(pictures: &[Picture], path: &Path) -> Check {
+    if pictures.is_empty() {
         return Ok(());
     }
-    let height = (CHART.1 + TITLE) * ops.len() as u32;
+    let height = (CHART.1 + TITLE) * pictures.len() as u32;
     let root = SVGBackend::new(path, (CHART.0 * 2, height)).into_drawing_area();
     let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     root.fill(&WHITE).map_err(|error| told(&error))?;
-    for (op, row) in ops.iter().zip(root.split_evenly((ops.len(), 1))) {
-        draw_row(results, *op, &row).map_err(|error| told(&error))?;
+    for (picture, row) in pictures.iter().zip(root.split_evenly((pictures.len(), 1))) {
+        draw_row(picture, &row).map_err(|error| told(&error))?;
     }
     root.present().map_err(|error| told(&error))
 }
 
-fn draw_row(results: &Results, op: Op, row: &Area<'_>) -> Check {
-    let row = row.titled(op.name(), ("sans-serif", 20)).map_err(|error| error.to_string())?;
+fn draw_row(picture: &Picture, row: &Area<'_>) -> Check {
+    let title = picture.title.as_str();
+    let row = row.titled(title, ("sans-serif", 20)).map_err(|error| error.to_string())?;
     let (left, right) = row.split_horizontally(CHART.0);
-    let cells: Vec<Cell> = results.cells().into_iter().filter(|cell| cell.op == op).collect();
-    let clients: Vec<usize> = cells.iter().map(|cell| cell.clients).collect();
-    let curve = |target: Target, figure: Figure, name: &str, dashed: bool| Curve {
-        label: format!("{}{name}", target.name()),
-        color: color(target),
-        dashed,
-        points: points(&cells, |cell| results.median(cell, target, figure)),
-    };
-    let targets = results.targets();
-    let rates: Vec<Curve> =
-        targets.iter().map(|target| curve(*target, Figure::Throughput, "", false)).collect();
-    let times: Vec<Curve> = targets
-        .iter()
-        .flat_map(|target| {
-            [curve(*target, Figure::P50, " p50", false), curve(*target, Figure::P99, " p99", true)]
-        })
-        .collect();
-    let highest = extent(&rates).map_or(1.0, |(_, highest)| highest);
-    chart(&left, "operations a second", &clients, 0.0..highest * 1.1, &rates)?;
-    let (lowest, highest) = extent(&times).unwrap_or((0.1, 1.0));
-    let scale = (lowest / 1.5..highest * 1.5).log_scale();
-    chart(&right, "latency in ms", &clients, scale, &times)
-}
-
-/// Places on the axis are counted, not measured: 1, 16, 64 and 256 clients stand at equal distances.
-fn points(cells: &[Cell], value: impl Fn(Cell) -> Option<f64>) -> Vec<(f64, f64)> {
-    let place = |(at, cell): (usize, &Cell)| Some((at as f64, value(*cell)?));
-    cells.iter().enumerate().filter_map(place).collect()
+    for (area, chart) in [left, right].iter().zip(&picture.charts) {
+        match extent(&chart.curves) {
+            Some((lowest, highest)) if chart.log && lowest > 0.0 => {
+                let scale = (lowest / 1.5..highest * 1.5).log_scale();
+                draw_chart(area, picture, chart, scale)?;
+            }
+            extent => {
+                let highest = extent.map_or(1.0, |(_, highest)| highest).max(1e-9);
+                draw_chart(area, picture, chart, 0.0..highest * 1.1)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn extent(curves: &[Curve]) -> Option<(f64, f64)> {
-    let values = || curves.iter().flat_map(|curve| curve.points.iter().map(|point| point.1));
-    let (lowest, highest) = (values().reduce(f64::min)?, values().reduce(f64::max)?);
-    (lowest > 0.0).then_some((lowest, highest))
+    let values = || curves.iter().flat_map(Curve::points).map(|point| point.1);
+    Some((values().reduce(f64::min)?, values().reduce(f64::max)?))
 }
 
-fn color(target: Target) -> RGBColor {
-    match target {
-        Target::Axon => RGBColor(0, 98, 184),
-        Target::Embedded => RGBColor(0, 138, 90),
-        Target::Etcd => RGBColor(200, 80, 20),
-    }
-}
-
-fn chart<Y>(
+fn draw_chart<Y>(
     area: &Area<'_>,
-    title: &str,
-    clients: &[usize],
+    picture: &Picture,
+    chart: &Chart,
     scale: impl AsRangedCoord<CoordDescType = Y, Value = f64>,
-    curves: &[Curve],
 ) -> Check
 where
     Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
 {
     let told = |error: DrawingAreaErrorKind<_>| -> String { format!("{error}") };
-    let last = (clients.len() - 1) as f64;
-    let mut chart = ChartBuilder::on(area)
-        .caption(title, ("sans-serif", 16))
+    let last = picture.places.len().saturating_sub(1) as f64;
+    let mut context = ChartBuilder::on(area)
+        .caption(&chart.title, ("sans-serif", 16))
         .margin(10)
         .margin_right(20)
         .x_label_area_size(36)
@@ -115,35 +116,35 @@ where
         .map_err(told)?;
     let name = |place: &f64| {
         let at = place.round();
-        let clients = clients.get(at as usize).filter(|_| (place - at).abs() < 0.01 && at >= 0.0);
-        clients.map(usize::to_string).unwrap_or_default()
+        let exact = (place - at).abs() < 0.01 && at >= 0.0;
+        picture.places.get(at as usize).filter(|_| exact).cloned().unwrap_or_default()
     };
-    chart
+    context
         .configure_mesh()
-        .x_desc("clients")
-        .x_labels(clients.len().max(2) * 2)
+        .x_desc(&picture.axis)
+        .x_labels(picture.places.len().max(2) * 2)
         .x_label_formatter(&name)
         .y_label_formatter(&|value| format!("{value}"))
         .disable_x_mesh()
         .max_light_lines(0)
         .draw()
         .map_err(told)?;
-    for Curve { label, color, dashed, points } in curves {
+    for curve in &chart.curves {
+        let (color, dashed) = (curve.color, curve.dashed);
         let style = color.stroke_width(2);
-        let marks = points.iter().map(|point| Circle::new(*point, 3, color.filled()));
-        let drawn = if *dashed {
-            chart.draw_series(DashedLineSeries::new(points.iter().copied(), 6, 4, style))
+        let marks = curve.points().map(|point| Circle::new(point, 3, color.filled()));
+        let drawn = if dashed {
+            context.draw_series(DashedLineSeries::new(curve.points(), 6, 4, style))
         } else {
-            chart.draw_series(LineSeries::new(points.iter().copied(), style))
+            context.draw_series(LineSeries::new(curve.points(), style))
         };
-        let (color, dashed) = (*color, *dashed);
-        drawn.map_err(told)?.label(label).legend(move |(x, y)| {
+        drawn.map_err(told)?.label(&curve.label).legend(move |(x, y)| {
             let length = if dashed { 10 } else { 20 };
             PathElement::new([(x, y), (x + length, y)], color.stroke_width(2))
         });
-        chart.draw_series(marks).map_err(told)?;
+        context.draw_series(marks).map_err(told)?;
     }
-    chart
+    context
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperLeft)
         .background_style(WHITE.mix(0.8))

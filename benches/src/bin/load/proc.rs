@@ -38,6 +38,16 @@ fn rss_of(status: &str) -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
+/// Lets this process, and those that it starts, open as many files as they may. Ten thousand connections
+/// need as many here, and the limit that a shell sets is often a thousand.
+pub fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Refused, it is as it was: the connections that are too many are counted as errors.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 /// How many tasks wanted a core over the last minute: whether the machine was this run's alone.
 pub fn load_average() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();

@@ -2,6 +2,9 @@
 
 use crate::args::{Args, Target};
 use crate::figures::{Cell, Figure, Results, Run};
+use crate::plot::{Chart, Curve, Picture};
+use crate::work::Op;
+use plotters::style::RGBColor;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
@@ -41,7 +44,7 @@ pub fn table(results: &Results) -> String {
     for cell in results.cells() {
         if op.replace(cell.op) != Some(cell.op) {
             let _ = write!(text, "\n{:<9} clients  {:<15}", cell.op.name(), "");
-            for figure in Figure::ALL {
+            for figure in Figure::shown(cell.op) {
                 let _ = write!(text, "  {:>1$}", figure.heading(), width(figure));
             }
             text.push('\n');
@@ -60,7 +63,7 @@ fn rows(text: &mut String, results: &Results, cell: Cell) {
     let targets = results.targets();
     for target in &targets {
         let _ = write!(text, "{:<9} {:>7}  {:<15}", "", cell.clients, target.name());
-        for figure in Figure::ALL {
+        for figure in Figure::shown(cell.op) {
             let value = number(results.median(cell, *target, figure));
             let _ = write!(text, "  {value:>0$}", width(figure));
         }
@@ -70,7 +73,7 @@ fn rows(text: &mut String, results: &Results, cell: Cell) {
     for other in others {
         let name = format!("{} / {}", first.name(), other.name());
         let _ = write!(text, "{:<9} {:>7}  {name:<15}", "", cell.clients);
-        for figure in Figure::ALL {
+        for figure in Figure::shown(cell.op) {
             let ratio = figure.is_compared().then(|| results.ratio(cell, *first, *other, figure));
             let value = ratio.flatten().map_or(String::new(), |ratio| format!("{ratio:.2} x"));
             let _ = write!(text, "  {value:>0$}", width(figure));
@@ -84,7 +87,7 @@ fn width(figure: Figure) -> usize {
 }
 
 /// Three digits, or all before the point.
-fn number(value: Option<f64>) -> String {
+pub fn number(value: Option<f64>) -> String {
     match value {
         None => "-".into(),
         Some(0.0) => "0".into(),
@@ -102,12 +105,12 @@ pub fn json(args: &Args, around: &Surroundings, results: &Results, complete: boo
         for (at, target) in targets.iter().enumerate() {
             let figure = |figure| results.median(cell, *target, figure);
             let whose = [("target", target.name())];
-            medians.push(figures(cell, &whose, &Figure::ALL, figure));
+            medians.push(figures(cell, &whose, &Figure::of(cell.op), figure));
             if at > 0 {
                 let figure = |figure| results.ratio(cell, targets[0], *target, figure);
                 let whose = [("of", targets[0].name()), ("to", target.name())];
                 let compared: Vec<Figure> =
-                    Figure::ALL.into_iter().filter(|figure| figure.is_compared()).collect();
+                    Figure::of(cell.op).into_iter().filter(|figure| figure.is_compared()).collect();
                 ratios.push(figures(cell, &whose, &compared, figure));
             }
         }
@@ -145,8 +148,8 @@ pub fn json(args: &Args, around: &Surroundings, results: &Results, complete: boo
 
 fn one(run: &Run) -> Value {
     let cell = Cell { op: run.op, clients: run.clients };
-    let mut value =
-        figures(cell, &[("target", run.target.name())], &Figure::ALL, |figure| run.figure(figure));
+    let whose = [("target", run.target.name())];
+    let mut value = figures(cell, &whose, &Figure::of(run.op), |figure| run.figure(figure));
     value["pair"] = json!(run.pair + 1);
     value["first_client_on_leader"] = json!(run.first_on_leader);
     value["operations"] = json!(run.measured.operations);
@@ -173,9 +176,58 @@ fn figures(
     value
 }
 
+/// Throughput and latency against clients: a picture an operation.
+pub fn pictures(results: &Results) -> Vec<Picture> {
+    let mut ops: Vec<Op> = Vec::new();
+    for cell in results.cells() {
+        if !ops.contains(&cell.op) {
+            ops.push(cell.op);
+        }
+    }
+    ops.into_iter().map(|op| picture(results, op)).collect()
+}
+
+fn picture(results: &Results, op: Op) -> Picture {
+    let cells: Vec<Cell> = results.cells().into_iter().filter(|cell| cell.op == op).collect();
+    let curve = |target: Target, figure: Figure, name: &str, dashed: bool| Curve {
+        label: format!("{}{name}", target.name()),
+        color: color(target),
+        dashed,
+        values: cells.iter().map(|cell| results.median(*cell, target, figure)).collect(),
+    };
+    let targets = results.targets();
+    let rates =
+        targets.iter().map(|target| curve(*target, Figure::Throughput, "", false)).collect();
+    let (lesser, greater) = match op {
+        Op::Mixed => ((Figure::GetP99, " get p99"), (Figure::PutP99, " put p99")),
+        Op::Put | Op::Get | Op::LocalGet => ((Figure::P50, " p50"), (Figure::P99, " p99")),
+    };
+    let times = targets.iter().flat_map(|target| {
+        [curve(*target, lesser.0, lesser.1, false), curve(*target, greater.0, greater.1, true)]
+    });
+    Picture {
+        title: op.name().into(),
+        axis: "clients".into(),
+        places: cells.iter().map(|cell| cell.clients.to_string()).collect(),
+        charts: [
+            Chart { title: "operations a second".into(), log: false, curves: rates },
+            Chart { title: "latency in ms".into(), log: true, curves: times.collect() },
+        ],
+    }
+}
+
+fn color(target: Target) -> RGBColor {
+    match target {
+        Target::Axon => RGBColor(0, 98, 184),
+        Target::Embedded => RGBColor(0, 138, 90),
+        Target::Etcd => RGBColor(200, 80, 20),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Program;
     use crate::figures::tests::run;
     use clap::Parser;
 
@@ -194,7 +246,7 @@ mod tests {
 
     #[test]
     fn programs_find_medians_and_ratios_by_name() {
-        let args = Args::parse_from(["load"]);
+        let args = Program::parse_from(["load"]).args;
         let json = json(&args, &Surroundings::default(), &results(), true);
         assert_eq!(json["ratios"][0]["operations_per_second"], 3.0);
         assert_eq!(json["medians"][1]["target"], "etcd");

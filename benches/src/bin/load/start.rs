@@ -4,8 +4,8 @@
 //! it synced. Settings from this program's environment do not reach them, so that a run means the same
 //! on every machine; `--axon-arg` and `--etcd-arg` do.
 
-use crate::args::Args;
 use crate::nodes::{NODES, Nodes, free_ports};
+use crate::system::Rig;
 use crate::{Check, http};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -25,9 +25,9 @@ pub struct Started {
 }
 
 /// Starts three `axon-server`: the first makes the cluster, the others join it and vote.
-pub async fn axon(args: &Args) -> Check<Started> {
-    let program = axon_program(args.axon_server.as_deref())?;
-    let mut nodes = Nodes::in_directory(&args.directory()?)?;
+pub async fn axon(rig: &Rig) -> Check<Started> {
+    let program = axon_program(rig.axon_server.as_deref())?;
+    let mut nodes = Nodes::in_directory(&rig.directory)?;
     let ports = free_ports(2 * NODES as u16)?;
     let endpoints = addresses(&ports);
     let peers: Vec<String> = ports.chunks(2).map(|pair| local(pair[1])).collect();
@@ -41,7 +41,7 @@ pub async fn axon(args: &Args) -> Check<Started> {
         }
         let mut run = command(&program);
         run.arg("run").args(["--name", &name]).arg("--data-dir").arg(&data);
-        run.args(["--listen", listen, "--peer-listen", &peers[at]]).args(&args.axon_arg);
+        run.args(["--listen", listen, "--peer-listen", &peers[at]]).args(&rig.axon_arg);
         if at > 0 {
             run.args(["--join", &peers[0]]);
         }
@@ -49,8 +49,8 @@ pub async fn axon(args: &Args) -> Check<Started> {
     }
     until_ready(&mut nodes, async || {
         for endpoint in &endpoints {
-            http::page(endpoint, "/readyz").await?;
-            let status = http::json(endpoint, "/v1/status").await?;
+            http::page(endpoint, "/readyz", None).await?;
+            let status = http::json(endpoint, "/v1/status", None).await?;
             let voters = status["voters"].as_array().map_or(0, Vec::len);
             if voters != NODES {
                 return Err(format!("{voters} nodes vote"));
@@ -63,9 +63,9 @@ pub async fn axon(args: &Args) -> Check<Started> {
 }
 
 /// Starts three `etcd` that know of each other from the beginning.
-pub async fn etcd(args: &Args) -> Check<Started> {
-    let program = etcd_program(args.etcd.as_deref())?;
-    let mut nodes = Nodes::in_directory(&args.directory()?)?;
+pub async fn etcd(rig: &Rig) -> Check<Started> {
+    let program = etcd_program(rig.etcd.as_deref())?;
+    let mut nodes = Nodes::in_directory(&rig.directory)?;
     let ports = free_ports(2 * NODES as u16)?;
     let endpoints = addresses(&ports);
     let peers: Vec<String> = ports.chunks(2).map(|pair| url(&local(pair[1]))).collect();
@@ -79,12 +79,12 @@ pub async fn etcd(args: &Args) -> Check<Started> {
         run.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
         run.args(["--listen-peer-urls", &peers[at], "--initial-advertise-peer-urls", &peers[at]]);
         run.args(["--initial-cluster", &members.join(","), "--initial-cluster-state", "new"]);
-        run.args(&args.etcd_arg);
+        run.args(&rig.etcd_arg);
         nodes.spawn(&name, &mut run)?;
     }
     until_ready(&mut nodes, async || {
         for endpoint in &endpoints {
-            let health = http::json(endpoint, "/health").await?;
+            let health = http::json(endpoint, "/health", None).await?;
             if health["health"] != "true" {
                 return Err(format!("health is {health}"));
             }

@@ -1,6 +1,6 @@
 //! What is under load, whichever it is: a cluster with doors for clients, and what can be learnt of it.
 
-use crate::args::{Args, Target};
+use crate::args::Target;
 use crate::counters::{Counters, etcd_leads};
 use crate::door::Door;
 use crate::embedded::Replicas;
@@ -9,13 +9,36 @@ use crate::http::{self, Http};
 use crate::nodes::{NODES, Nodes};
 use crate::start::{self, Started};
 use crate::{Check, proc};
+use std::path::PathBuf;
 use std::time::Duration;
+
+/// How clusters are started and asked, whoever wants to know what.
+#[derive(Debug, Clone, Default)]
+pub struct Rig {
+    /// Where data is put.
+    pub directory: PathBuf,
+    /// The program, if it is not the one beside this; and arguments for each node.
+    pub axon_server: Option<PathBuf>,
+    pub axon_arg: Vec<String>,
+    /// The same of etcd.
+    pub etcd: Option<PathBuf>,
+    pub etcd_arg: Vec<String>,
+    /// How many connections all clients of etcd share.
+    pub etcd_connections: Option<usize>,
+    /// How long a request may take.
+    pub deadline: Duration,
+    /// What axon-servers want to see that were not started here.
+    pub token: Option<String>,
+}
 
 /// A cluster that serves.
 pub struct System {
     target: Target,
     endpoints: Vec<String>,
     runs: Runs,
+    etcd_connections: Option<usize>,
+    deadline: Duration,
+    token: Option<String>,
 }
 
 /// Who runs it.
@@ -38,26 +61,36 @@ pub struct Usage {
 }
 
 impl System {
-    /// Starts the cluster of `target`, or takes the one that runs.
-    pub async fn start(target: Target, args: &Args) -> Check<Self> {
-        if let Some(endpoints) = args.running(target) {
-            return Ok(Self { target, endpoints: endpoints.to_vec(), runs: Runs::Elsewhere });
+    /// Starts the cluster of `target`, or takes the one that runs at `running`.
+    pub async fn start(target: Target, rig: &Rig, running: Option<&[String]>) -> Check<Self> {
+        if let Some(endpoints) = running {
+            return Ok(Self::of(target, rig, endpoints.to_vec(), Runs::Elsewhere));
         }
         let Started { nodes, endpoints } = match target {
-            Target::Axon => start::axon(args).await?,
-            Target::Etcd => start::etcd(args).await?,
+            Target::Axon => start::axon(rig).await?,
+            Target::Etcd => start::etcd(rig).await?,
             Target::Embedded => {
-                let replicas = Replicas::start(&args.directory()?).await?;
-                return Ok(Self { target, endpoints: Vec::new(), runs: Runs::Inside(replicas) });
+                let replicas = Replicas::start(&rig.directory, NODES).await?;
+                return Ok(Self::embedded(rig, replicas));
             }
         };
-        Ok(Self { target, endpoints, runs: Runs::Here(nodes) })
+        Ok(Self::of(target, rig, endpoints, Runs::Here(nodes)))
+    }
+
+    /// The cluster of `replicas`.
+    pub fn embedded(rig: &Rig, replicas: Replicas) -> Self {
+        Self::of(Target::Embedded, rig, Vec::new(), Runs::Inside(replicas))
+    }
+
+    fn of(target: Target, rig: &Rig, endpoints: Vec<String>, runs: Runs) -> Self {
+        let Rig { etcd_connections, deadline, ref token, .. } = *rig;
+        Self { target, endpoints, runs, etcd_connections, deadline, token: token.clone() }
     }
 
     /// How many nodes it has.
     pub fn nodes(&self) -> usize {
         match &self.runs {
-            Runs::Inside(_) => NODES,
+            Runs::Inside(replicas) => replicas.count(),
             Runs::Here(_) | Runs::Elsewhere => self.endpoints.len(),
         }
     }
@@ -68,9 +101,11 @@ impl System {
             return Ok(replicas.leader());
         }
         for (at, endpoint) in self.endpoints.iter().enumerate() {
-            let leads = match self.target {
-                Target::Etcd => etcd_leads(&page(endpoint, "/metrics").await?),
-                _ => http::json(endpoint, "/v1/status").await?["raft_state"] == "leader",
+            let leads = if self.target == Target::Etcd {
+                etcd_leads(&self.page(endpoint, "/metrics").await?)
+            } else {
+                let status = http::json(endpoint, "/v1/status", self.token.as_deref()).await?;
+                status["raft_state"] == "leader"
             };
             if leads {
                 return Ok(Some(at));
@@ -79,24 +114,26 @@ impl System {
         Ok(None)
     }
 
-    /// A client for each of `clients`, spread over the nodes from `first` on.
-    pub fn doors(&self, args: &Args, clients: usize, first: usize) -> Check<Vec<Door>> {
+    /// A client for each of `clients`, spread over the nodes from `first` on. Each expects to read
+    /// values of `value_bytes`.
+    pub fn doors(&self, clients: usize, first: usize, value_bytes: usize) -> Check<Vec<Door>> {
         let node = |client: usize| (first + client) % self.nodes();
         if self.target == Target::Etcd {
-            let asked = args.etcd_connections.unwrap_or(clients).max(self.nodes());
+            let asked = self.etcd_connections.unwrap_or(clients).max(self.nodes());
             let connections = asked.min(clients);
             let channels: Vec<_> = (0..connections)
-                .map(|at| Etcd::channel(&self.endpoints[node(at)], args.deadline()))
+                .map(|at| Etcd::channel(&self.endpoints[node(at)], self.deadline))
                 .collect::<Check<_>>()?;
             let channel = |client: usize| channels[client % connections].clone();
-            let door = |client| Door::Etcd(Etcd::new(channel(client), args.value_bytes));
+            let door = |client| Door::Etcd(Etcd::new(channel(client), value_bytes));
             return Ok((0..clients).map(door).collect());
         }
-        let door = |client: usize| match &self.runs {
-            Runs::Inside(replicas) => {
-                Door::Embedded(Box::new(replicas.door(node(client), args.value_bytes)))
+        let door = |client: usize| {
+            if let Runs::Inside(replicas) = &self.runs {
+                return Door::Embedded(Box::new(replicas.door(node(client), value_bytes)));
             }
-            _ => Door::Http(Http::new(&self.endpoints[node(client)], args.value_bytes)),
+            let endpoint = &self.endpoints[node(client)];
+            Door::Http(Http::new(endpoint, value_bytes, self.token.as_deref()))
         };
         Ok((0..clients).map(door).collect())
     }
@@ -108,7 +145,7 @@ impl System {
         }
         let mut sum: Option<Counters> = None;
         for endpoint in &self.endpoints {
-            let counters = Counters::of_page(&page(endpoint, "/metrics").await?);
+            let counters = Counters::of_page(&self.page(endpoint, "/metrics").await?);
             sum = Some(sum.map_or(counters, |sum| sum.plus(counters)));
         }
         Ok(sum.unwrap_or_default())
@@ -152,8 +189,9 @@ impl System {
             replicas.end().await;
         }
     }
-}
 
-async fn page(endpoint: &str, path: &str) -> Check<String> {
-    Ok(String::from_utf8_lossy(&http::page(endpoint, path).await?).into_owned())
+    async fn page(&self, endpoint: &str, path: &str) -> Check<String> {
+        let page = http::page(endpoint, path, self.token.as_deref()).await?;
+        Ok(String::from_utf8_lossy(&page).into_owned())
+    }
 }
