@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorOutcome};
 use crate::events::Event;
 use crate::founding::{self, Founded, Plugins};
 use crate::headroom;
+use crate::integrity;
 use crate::membership;
 use crate::raft::engine::{Engine, Parts};
 use crate::raft::message::{Reply, Request};
@@ -105,9 +106,10 @@ impl Inner {
         &self.session
     }
 
-    /// The running engine, or why there is none.
+    /// The running engine, or why there is none that may be used.
     pub(crate) fn engine(&self) -> Result<Arc<Engine>, Error> {
-        Ok(self.running()?.engine.clone())
+        let engine = self.running()?.engine.clone();
+        engine.soundness.doubted().map_or(Ok(engine), Err)
     }
 
     /// The hub of the watchers, or why there is none.
@@ -287,6 +289,7 @@ impl Cluster {
             voters,
             learners,
             state_hash: view.totals().hash,
+            integrity: engine.integrity(),
             sync_p99: Duration::from_micros(log_metrics.sync_p99_micros),
             disk: engine.disk_status(),
             halted: engine.fault().map(|fault| fault.to_string()),
@@ -331,7 +334,8 @@ impl Cluster {
     /// # Ok(()) }
     /// ```
     pub fn members(&self) -> Result<Vec<MemberStatus>, Error> {
-        let engine = self.inner.engine()?;
+        let running = self.inner.running()?;
+        let engine = &running.engine;
         let leader = engine.leader().map(|(id, _)| id);
         let members = engine.members().into_iter();
         Ok(members
@@ -376,8 +380,9 @@ impl Cluster {
     /// # Ok(()) }
     /// ```
     pub fn events(&self, after: u64) -> Result<(Vec<Event>, u64), Error> {
-        let engine = self.inner.engine()?;
-        Ok((engine.events.after(after), engine.events.boot()))
+        let running = self.inner.running()?;
+        let events = &running.engine.events;
+        Ok((events.after(after), events.boot()))
     }
 
     /// Waits until the replica is a member, knows a leader and has caught up with it.
@@ -429,7 +434,7 @@ impl Cluster {
     pub fn readiness(&self) -> Result<(), Error> {
         let running = self.inner.running()?;
         let engine = &running.engine;
-        if let Some(fault) = engine.fault() {
+        if let Some(fault) = engine.fault().or_else(|| engine.soundness.doubted()) {
             return Err(fault);
         }
         let status = self.status()?;
@@ -786,7 +791,7 @@ async fn run(
     transport: Arc<dyn Transport>,
     member: Member,
 ) -> Result<(), Error> {
-    let Founded { identity, storage, directory, reserve, doors } = founded;
+    let Founded { identity, storage, directory, reserve, doors, healed } = founded;
     let myself = Myself {
         cluster_id: identity.cluster_id,
         id: identity.node_id,
@@ -801,12 +806,14 @@ async fn run(
     }
     engine.keep(membership::serve(engine.clone(), changes, member.clone()));
     engine.keep(compaction::run(engine.clone(), config.history));
+    let directory = directory.map(Arc::new);
+    integrity::start(&engine, &config, healed, directory.as_ref());
     engine.keep(headroom::watch(engine.clone(), reserve, config.clone()));
     engine.keep(headroom::yield_leadership(engine.clone(), config.sync_p99_max));
     let promotes = config.promotion == Promotion::Auto;
     let knock_at = match &config.origin {
         Origin::Join(addresses) => addresses.iter().cloned().chain(doors).collect(),
-        _ => Vec::new(),
+        _ => doors,
     };
     let discovery = gossip::start(&engine, &config, &member, knock_at.clone());
     let announced =
@@ -817,10 +824,12 @@ async fn run(
     let (watched, told_of) = (engine.clone(), discovery.clone());
     engine.keep(async move {
         // The lock on the directory is held for as long as anything may write to it.
-        let _directory = directory;
         let cause = tokio::select! {
             fault = watched.faulted() => fault,
             id = announced => Error::Removed { id },
+            condemned = integrity::condemned(&watched) => {
+                integrity::quarantine(&watched, directory.clone(), condemned).await
+            }
         };
         told.close(&cause);
         told_of.retire();
@@ -830,6 +839,7 @@ async fn run(
         }
         drop(weak);
         std::future::pending::<()>().await;
+        drop(directory);
     });
     let running = Running { engine, name: identity.name, member, hub, discovery };
     let _ = inner.phase.send_replace(Phase::Running(Arc::new(running)));

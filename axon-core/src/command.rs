@@ -6,12 +6,14 @@
 
 use crate::codec;
 use crate::txn::{self, Txn};
-use crate::types::{KeyRange, KeyValue, Limits, Member, NodeId, RequestId, Revision, SessionId};
+use crate::types::{
+    KeyRange, KeyValue, Limits, LogIndex, Member, NodeId, RequestId, Revision, SessionId,
+};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// The newest vocabulary this Axon understands.
-pub const VOCABULARY: u16 = 2;
+pub const VOCABULARY: u16 = 3;
 
 /// A request to change the store, as it stands in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +92,41 @@ pub enum Op {
         #[serde(deserialize_with = "crate::codec::nested")]
         op: Box<Op>,
     },
+    /// Lets every replica note the hash of its state as of this entry. Changes nothing.
+    NoteHash,
+    /// Tells every replica what all noted, once some of it differs. Changes nothing.
+    CompareHashes(Comparison),
+}
+
+/// What the members noted as of one entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The entry.
+    pub index: LogIndex,
+    /// One for each member.
+    pub reports: Vec<Report>,
+}
+
+/// What one member noted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The member.
+    pub id: NodeId,
+    /// Whether it votes.
+    pub votes: bool,
+    /// What it said.
+    pub said: Noted,
+}
+
+/// What a replica says of its state as of one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Noted {
+    /// Nothing: it did not answer, or did not apply that entry since it started.
+    Nothing,
+    /// Its hash.
+    Hash(u128),
+    /// That it is not what was written on its disk: it holds no value.
+    Damaged,
 }
 
 impl Command {
@@ -114,6 +151,7 @@ impl Command {
             | Op::Compact { .. }
             | Op::Sweep { .. }
             | Op::Once { .. } => 2,
+            Op::NoteHash | Op::CompareHashes(_) => 3,
         }
     }
 }
@@ -142,12 +180,15 @@ fn check_op(op: &Op, limits: &Limits) -> Result<(), String> {
         Op::Once { op, .. } => check_op(op, limits),
         // The founder leads when it founds, and nobody does so for it.
         Op::Found { .. } => Err("only its first replica founds a cluster".into()),
+        // It makes replicas halt, and the leader that gathered the reports is the one to say so.
+        Op::CompareHashes(_) => Err("only a leader compares hashes".into()),
         Op::OpenSession
         | Op::AllocateNode { .. }
         | Op::SettleNode { .. }
         | Op::DeleteRange { .. }
         | Op::Compact { .. }
-        | Op::Sweep { .. } => Ok(()),
+        | Op::Sweep { .. }
+        | Op::NoteHash => Ok(()),
     }
 }
 
@@ -339,6 +380,10 @@ mod tests {
                 Op::Found { cluster_id: ClusterId(1), last_node_id: NodeId(u64::MAX) },
                 "only its first replica",
             ),
+            (
+                Op::CompareHashes(Comparison { index: LogIndex(1), reports: Vec::new() }),
+                "only a leader",
+            ),
         ] {
             let refused = checked(op).unwrap_err();
             assert!(refused.contains(reason), "{refused}");
@@ -352,8 +397,61 @@ mod tests {
         let encoded = codec::encode(&Command { request: None, op: once(put("key", "value")) });
         check(&encoded, &LIMITS, 2).unwrap();
         assert!(check(&encoded, &LIMITS, 1).unwrap_err().contains("older Axon"));
+        let encoded_note = codec::encode(&Command { request: None, op: Op::NoteHash });
+        check(&encoded_note, &LIMITS, 3).unwrap();
+        assert!(check(&encoded_note, &LIMITS, 2).unwrap_err().contains("older Axon"));
         let newer = [&[codec::VERSION + 1][..], &encoded[1..]].concat();
         assert!(check(&newer, &LIMITS, VOCABULARY).unwrap_err().contains("not a command"));
+    }
+
+    /// The bytes in the logs of replicas that run: no later Axon may read or write them otherwise.
+    #[test]
+    fn commands_have_the_bytes_that_they_always_had() {
+        let request = RequestId { session: SessionId(300), sequence: 2, lowest_unacknowledged: 1 };
+        let reports = [Noted::Nothing, Noted::Hash(9), Noted::Damaged];
+        let reports =
+            (1..).zip(reports).map(|(id, said)| Report { id: NodeId(id), votes: id < 3, said });
+        let comparison = Comparison { index: LogIndex(5), reports: reports.collect() };
+        let get = Txn { then: vec![txn::Op::get("k")], ..Txn::default() };
+        let found = Op::Found { cluster_id: ClusterId(7), last_node_id: NodeId(1) };
+        let range = Op::DeleteRange { range: KeyRange::prefix("k"), limit: 9 };
+        let ops = [
+            Op::OpenSession,
+            put("k", "v"),
+            Op::Delete { key: "k".into() },
+            Op::AllocateNode { nonce: 4, member: Member::default() },
+            Op::SettleNode { id: NodeId(3) },
+            found,
+            Op::Txn(get),
+            range,
+            Op::Compact { upto: Revision(6) },
+            Op::Sweep { limit: 8 },
+            once(put("k", "v")),
+            Op::NoteHash,
+            Op::CompareHashes(comparison),
+        ];
+        let encoded = ops.map(|op| {
+            let command = Command { request: Some(request), op };
+            let encoded = codec::encode(&command);
+            assert_eq!(codec::decode::<Command>(&encoded), Ok(command));
+            encoded.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        });
+        let known = [
+            "0101fb2c01020100",
+            "0101fb2c01020101016b0176",
+            "0101fb2c01020102016b",
+            "0101fb2c010201030400000000",
+            "0101fb2c0102010403",
+            "0101fb2c010201050701",
+            "0101fb2c01020106000100016b00",
+            "0101fb2c0102010701016b02016c09",
+            "0101fb2c0102010806",
+            "0101fb2c0102010908",
+            "0101fb2c0102010a046f6e63650101016b0176",
+            "0101fb2c0102010b",
+            "0101fb2c0102010c050301010002010109030002",
+        ];
+        assert_eq!(encoded, known);
     }
 
     proptest! {

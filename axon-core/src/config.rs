@@ -132,6 +132,19 @@ pub struct Config {
     pub state_cache_bytes: usize,
     /// How much of the past is kept.
     pub history: History,
+    /// Revisions after which the members compare their states, by their hashes; 0: never. The leader's
+    /// counts. Default 10,000: a comparison is an entry and a question to each member, some thousandths
+    /// of what so many writes cost.
+    pub compare_revisions: u64,
+    /// A base of the state below this size is read and checked whole before the replica starts on it; a
+    /// larger one soon after, in the background. Default 64 MiB, which take a fraction of a second.
+    pub scrub_bytes_max: u64,
+    /// How long the base rests between two scrubs in the background. Default 24 h: disks forget bits over
+    /// months.
+    pub scrub_interval: Duration,
+    /// The pace of a scrub in the background, in bytes of rows. Default 8 MiB/s: reads and checkpoints
+    /// next to it hardly feel it, and 10 GiB take 22 minutes.
+    pub scrub_bytes_per_second: u64,
     /// What the members of its cluster share, and prove to each other before anything else; `None`
     /// talks to replicas that have none either.
     pub secret: Option<Secret>,
@@ -173,6 +186,10 @@ impl Default for Config {
             checkpoint_interval: Duration::from_secs(5),
             state_cache_bytes: 48 << 20,
             history: History::default(),
+            compare_revisions: 10_000,
+            scrub_bytes_max: 64 << 20,
+            scrub_interval: Duration::from_hours(24),
+            scrub_bytes_per_second: 8 << 20,
             secret: None,
             gossip_interval: Duration::from_millis(500),
             disk_reserve_bytes: 32 << 20,
@@ -193,6 +210,10 @@ impl Config {
     pub const DISK_RESERVE_BYTES_MAX: u64 = 1 << 30;
     /// The lowest watermark: what is in flight takes more than less.
     pub const DISK_LOW_BYTES_MIN: u64 = 1 << 20;
+    /// The shortest [`scrub_interval`](Self::scrub_interval): below, the disk does little else.
+    pub const SCRUB_INTERVAL_MIN: Duration = Duration::from_secs(1);
+    /// The slowest scrub: it keeps pages of the base from being used again, so it must end.
+    pub const SCRUB_BYTES_PER_SECOND_MIN: u64 = 64 << 10;
     /// The shortest [`gossip_interval`](Self::gossip_interval): below, idle replicas would be busy.
     pub const GOSSIP_INTERVAL_MIN: Duration = Duration::from_millis(100);
     /// The longest one: beyond, who died is told of minutes later.
@@ -247,6 +268,16 @@ impl Config {
             self.sync_p99_max >= Duration::from_millis(1),
             "sync_p99_max",
             "must be at least 1ms: any disk takes longer now and then",
+        )?;
+        check(
+            self.scrub_interval >= Self::SCRUB_INTERVAL_MIN,
+            "scrub_interval",
+            "must be at least 1s",
+        )?;
+        check(
+            self.scrub_bytes_per_second >= Self::SCRUB_BYTES_PER_SECOND_MIN,
+            "scrub_bytes_per_second",
+            "must be at least 65536 (64 KiB): a scrub must end",
         )?;
         self.history.validate()?;
         let joins = matches!(&self.origin, Origin::Join(_));

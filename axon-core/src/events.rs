@@ -55,6 +55,12 @@ pub enum EventKind {
     DiskBack,
     /// Syncs of the log take too long.
     DiskSlow,
+    /// The base of the state was read whole, and is as it was written.
+    Scrubbed,
+    /// A state is damaged, or differs from what a majority holds, or no majority holds any.
+    StateDiffers,
+    /// This replica's state is wrong: it halts, and comes back as a new node; or it has come back.
+    Quarantined,
 }
 
 impl EventKind {
@@ -80,6 +86,9 @@ impl EventKind {
             Self::DiskLow => "disk_low",
             Self::DiskBack => "disk_back",
             Self::DiskSlow => "disk_slow",
+            Self::Scrubbed => "scrubbed",
+            Self::StateDiffers => "state_differs",
+            Self::Quarantined => "quarantined",
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use crate::config::{Config, Origin};
 use crate::error::{Error, RefusalCode, StorageError, TransportError};
+use crate::identity::quarantine::Quarantine;
 use crate::identity::{self, DataDir, Identity};
 use crate::raft::message::{JoinRequest, Reply, Request};
 use crate::raft::peers;
@@ -59,6 +60,8 @@ pub(crate) struct Founded {
     pub(crate) reserve: Option<Reserve>,
     /// Where members are that it was told of while it knocked.
     pub(crate) doors: Vec<String>,
+    /// What it was before, if it has come back out of a quarantine.
+    pub(crate) healed: Option<Quarantine>,
 }
 
 impl Identity {
@@ -97,6 +100,9 @@ pub(crate) fn init(config: &Config) -> Result<ClusterId, Error> {
         return Err(mismatch(path, format!("it already holds {held}; nothing was changed")));
     }
     DataDir::check_vacant(path, engine)?;
+    if DataDir::is_quarantined(path) {
+        return Err(mismatch(path, "a replica is about to come back here to its own cluster"));
+    }
     let directory = DataDir::lock(path)?;
     let identity = founder(config, wanted);
     make(&directory, &identity, engine)?;
@@ -130,7 +136,7 @@ pub(crate) fn check_before_touching(
         return Ok(());
     }
     DataDir::check_vacant(path, engine)?;
-    if config.origin == Origin::Resume {
+    if config.origin == Origin::Resume && !DataDir::is_quarantined(path) {
         return Err(mismatch(
             path,
             "it holds no replica: make a cluster with `init`, or name members to join",
@@ -177,6 +183,9 @@ pub(crate) fn open_or_make(
         };
     };
     let directory = DataDir::lock(path)?;
+    if directory.make_way()? {
+        return Ok(None);
+    }
     let identity = match (directory.identity()?, &config.origin) {
         (Some(identity), origin) => {
             check_identity(path, &identity, config, origin)?;
@@ -225,8 +234,9 @@ fn open(
         reserve.make_room_to_start();
     }
     let storage = engine.open(directory.path(), identity.log_id)?;
-    let doors = Vec::new();
-    Ok(Founded { identity, storage, directory: Some(directory), reserve, doors })
+    let healed = directory.quarantine()?;
+    let doors = healed.as_ref().map_or_else(Vec::new, |former| former.doors().to_vec());
+    Ok(Founded { identity, storage, directory: Some(directory), reserve, doors, healed })
 }
 
 /// A replica that is made anew each time it starts.
@@ -235,7 +245,7 @@ fn in_memory(identity: Identity, engine: &dyn StorageEngine) -> Result<Founded, 
     engine.create(nowhere, identity.log_id)?;
     let storage = engine.open(nowhere, identity.log_id)?;
     let doors = Vec::new();
-    Ok(Founded { identity, storage, directory: None, reserve: None, doors })
+    Ok(Founded { identity, storage, directory: None, reserve: None, doors, healed: None })
 }
 
 /// Knocks until a leader lets this newcomer in; `hear` is told why it did not yet, and ends the
@@ -247,14 +257,17 @@ pub(crate) async fn knock(
     member: &Member,
     mut hear: impl FnMut(String) -> bool,
 ) -> Result<Founded, Error> {
-    let Origin::Join(addresses) = &config.origin else {
-        return Err(Error::NotReady { reason: "it knows nobody to join".into() });
-    };
     let (settings, fresh) = (config.clone(), runtime::random_u128());
     let (directory, nonce) = runtime::blocking(move || prepare(&settings, fresh)).await?;
+    let healed = directory.as_ref().map(DataDir::quarantine).transpose()?.flatten();
+    let told = if let Origin::Join(addresses) = &config.origin { &addresses[..] } else { &[] };
+    let known = healed.as_ref().map_or(&[][..], Quarantine::doors);
+    if told.is_empty() && known.is_empty() {
+        return Err(Error::NotReady { reason: "it knows nobody to join".into() });
+    }
     let request = Request::Join(JoinRequest { nonce, member: member.clone() });
     let secret = config.proven_secret();
-    let mut doors = Doors::new(addresses, member);
+    let mut doors = Doors::new(told.iter().chain(known), member);
     let knocking = async {
         let mut pause = KNOCK_MIN;
         loop {
@@ -275,6 +288,11 @@ pub(crate) async fn knock(
         joined = knocking => joined?,
         never = turn_away(transport, &secret) => match never {},
     };
+    if let Some(former) = healed.as_ref().filter(|former| former.cluster_id != cluster_id) {
+        let path = config.data_dir.as_deref().unwrap_or(Path::new(""));
+        let reason = format!("its cluster is {}, and {cluster_id} lets it in", former.cluster_id);
+        return Err(mismatch(path, reason));
+    }
     let identity = Identity {
         cluster_id,
         node_id,
@@ -292,7 +310,8 @@ pub(crate) async fn knock(
         None => in_memory(identity, &*engine),
     })
     .await?;
-    Ok(Founded { doors: doors.named.into(), ..founded })
+    let doors = doors.named.into_iter().chain(founded.doors).collect();
+    Ok(Founded { doors, ..founded })
 }
 
 /// Tells whoever comes that nobody is in yet. A fellow newcomer that knocks here goes on to its next
@@ -330,9 +349,9 @@ struct Doors {
 }
 
 impl Doors {
-    fn new(addresses: &[String], member: &Member) -> Self {
+    fn new<'a>(addresses: impl Iterator<Item = &'a String>, member: &Member) -> Self {
         let myself = member.peer_address.clone();
-        let configured = addresses.iter().filter(|address| **address != myself);
+        let configured = addresses.filter(|address| **address != myself);
         Self { configured: configured.cloned().collect(), named: VecDeque::new(), myself }
     }
 

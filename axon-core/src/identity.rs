@@ -7,6 +7,7 @@
 //! identity   cluster id, node id, name, log id, origin
 //! reserve    bytes set aside on the disk; empty of meaning (see `storage/space.rs`)
 //! recovery   says that a recovery exchanges the files of one replica for those of another
+//! quarantine says that the files are out of use (see `quarantine.rs`)
 //! ```
 //!
 //! Beside them lie the log and the state, in files of the storage engine's; the log knows the log id.
@@ -15,6 +16,8 @@
 //! its log was there, and a log that is missing, or another's, is refused. A directory without an
 //! identity is one whose making was interrupted, which `making` proves, and is begun again; or it is
 //! empty; or it is none of Axon's business, and is refused and left alone.
+
+pub(crate) mod quarantine;
 
 use crate::codec::{self, DecodeError};
 use crate::error::StorageError;
@@ -106,7 +109,7 @@ impl DataDir {
         if names.iter().any(|name| name == "recovery") {
             return Err(unfinished(path));
         }
-        if names.iter().any(|name| name == "making") {
+        if names.iter().any(|name| name == "making" || name == quarantine::NAME) {
             return Ok(());
         }
         if engine.exists(path)? {

@@ -27,6 +27,9 @@
 //! * **One cluster**: only [`config::Origin::Init`] makes one, once; ids are never used again.
 //! * **Down rather than wrong**: a failed sync, a checksum that does not match, a state that cannot
 //!   be read halts the replica, and it says why ([`Cluster::stopped`]).
+//! * **Checked**: members compare the hashes of their states and read them back from the disk, and one
+//!   that differs from a majority halts; its next start is a new node with what the others hold
+//!   ([`Config::compare_revisions`], [`Config::scrub_interval`]).
 //! * **Bounded**: every queue, buffer and wait has a limit; beyond it there is an error that tells
 //!   what to do ([`Error::is_retryable`], [`Error::outcome`]).
 //!
@@ -63,6 +66,7 @@ mod founding;
 mod headroom;
 pub mod histogram;
 mod identity;
+mod integrity;
 pub mod machine;
 mod membership;
 mod raft;

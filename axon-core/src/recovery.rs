@@ -26,6 +26,7 @@
 use crate::backup::{begin_again, load_state};
 use crate::command::VOCABULARY;
 use crate::error::{Error, StorageError};
+use crate::identity::quarantine::{Fate, Quarantine};
 use crate::identity::{self, DataDir, Exchange, Identity, sync_dir};
 pub use crate::raft::offline::Standing;
 use crate::raft::offline::{self, Begun};
@@ -46,7 +47,8 @@ const CACHE_BYTES: usize = 16 << 20;
 /// Where the new replica is built.
 const RECOVERING: &str = "recovering";
 /// What a replica has in its directory besides the files of its engine.
-const OWN_FILES: [&str; 5] = ["identity", "identity.new", "joining", "joining.new", "making"];
+const OWN_FILES: [&str; 6] =
+    ["identity", "identity.new", "joining", "joining.new", "making", "quarantine"];
 
 /// What a directory holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,10 +169,24 @@ fn look(directory: &DataDir, exchange: Option<&Exchange>) -> Replica {
         identity.ok_or_else(lost)
     });
     let standing = identity.clone().and_then(|identity| {
+        check_is_right(directory, &identity)?;
         open_untouched(directory.path(), &identity).and_then(|storage| offline::standing(&storage))
     });
     let identity = identity.map(|found| (found.cluster_id, found.node_id, found.name));
     Replica { data_dir, identity, standing, unfinished: false }
+}
+
+/// Refuses a state that is known to be wrong. One of several of which no majority held any may be used.
+fn check_is_right(directory: &DataDir, identity: &Identity) -> Result<(), StorageError> {
+    match directory.quarantine()? {
+        Some(Quarantine { node_id, fate: Fate::Heals { .. }, reason, .. })
+            if node_id == identity.node_id =>
+        {
+            let path = directory.path().display().to_string();
+            Err(StorageError::Mismatch { path, reason })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens a replica's storage so that nothing of it is changed.

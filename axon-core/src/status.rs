@@ -106,6 +106,8 @@ pub struct Status {
     pub learners: Vec<NodeId>,
     /// The hash of the whole state as of `applied_index`.
     pub state_hash: u128,
+    /// What it knows of whether that state is as it should be.
+    pub integrity: Integrity,
     /// The 99th percentile of the latest syncs of its log.
     pub sync_p99: Duration,
     /// The room on its disk; `None` where it is not watched, as in memory.
@@ -123,6 +125,21 @@ pub struct DiskStatus {
     pub total: u64,
     /// Whether that is too little: it takes no writes until there is more.
     pub low: bool,
+}
+
+/// What a replica knows of whether its state is what it should be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Integrity {
+    /// The last entry as of which it noted the hash of its state, to be compared with the others';
+    /// `None` when it did not since it started.
+    pub noted_index: Option<LogIndex>,
+    /// The entry of the last checkpoint that was scrubbed in the background: every row was read, and
+    /// is as it was written.
+    pub scrubbed_index: Option<LogIndex>,
+    /// How long ago that scrub ended.
+    pub scrubbed_age: Option<Duration>,
+    /// Why it serves nothing more, if its state is damaged or differs.
+    pub doubt: Option<String>,
 }
 
 /// How many voters answer, against how many a decision needs. During a change of membership, of the half
@@ -247,6 +264,14 @@ pub struct Metrics {
     pub compacted_revision: Revision,
     /// What history up to this revision left behind is gone too.
     pub swept_revision: Revision,
+    /// Comparisons of the members' states that this replica made, as their leader, since the start.
+    pub state_comparisons: u64,
+    /// How many of those showed a difference.
+    pub state_differences: u64,
+    /// Scrubs of the base in the background that ended well since the start.
+    pub scrubs: u64,
+    /// Bytes of rows that scrubs in the background have read since the start.
+    pub scrubbed_bytes: u64,
     /// Elections that this replica has started since it did.
     pub elections: u64,
     /// Leadership changes seen since the start.

@@ -28,7 +28,7 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 pub const SAME_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a node may tell of, and how bad it is.
-const KINDS: [(&str, Severity); 18] = [
+const KINDS: [(&str, Severity); 21] = [
     ("election_started", Severity::Info),
     (LEADER_ELECTED, Severity::Info),
     ("leadership_lost", Severity::Warning),
@@ -47,6 +47,9 @@ const KINDS: [(&str, Severity); 18] = [
     ("disk_low", Severity::Warning),
     ("disk_back", Severity::Info),
     ("disk_slow", Severity::Warning),
+    ("scrubbed", Severity::Info),
+    ("state_differs", Severity::Error),
+    ("quarantined", Severity::Error),
 ];
 
 /// What a node says that is in no table: a newer one may know more kinds.
@@ -60,8 +63,8 @@ pub const QUORUM_LOST: &str = "quorum_lost";
 pub const QUORUM_BACK: &str = "quorum_back";
 
 /// What of its members more than one node sees.
-const OF_MEMBERS: [&str; 6] =
-    ["node_unreachable", "node_back", "joined", "promoted", "removed", "moved"];
+const OF_MEMBERS: [&str; 7] =
+    ["node_unreachable", "node_back", "joined", "promoted", "removed", "moved", "state_differs"];
 
 /// What `GET /v1/events` answers.
 #[derive(Debug, Deserialize)]
@@ -228,6 +231,21 @@ mod tests {
         ]);
         let actors: Vec<&str> = got.iter().map(|(actor, _)| actor.as_str()).collect();
         assert_eq!(actors, ["node1", "node2", "node1", "node1", "node2"]);
+    }
+
+    #[test]
+    fn a_state_that_differs_is_told_once_and_the_quarantine_by_whom_it_concerns() {
+        let differs = "node3 (id 3) holds another state than a majority as of entry 9: it halts";
+        let got = told(&[
+            ("node1", "state_differs", differs, 1_000),
+            ("node2", "state_differs", differs, 1_100),
+            ("node3", "state_differs", differs, 1_100),
+            ("node3", "quarantined", "this replica halts: it is quarantined", 1_200),
+            ("node3", "quarantined", "node3 was quarantined as id 3, and is back as id 4", 3_000),
+        ]);
+        let back = "node3 was quarantined as id 3, and is back as id 4";
+        let halts = pair("node3", "node3 halts: it is quarantined");
+        assert_eq!(got, [pair("node1", differs), halts, pair("node3", back)]);
     }
 
     #[test]

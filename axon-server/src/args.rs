@@ -176,6 +176,25 @@ struct Layer {
           default_missing_value = "true", hide_possible_values = true)]
     history_latest_only: Option<bool>,
 
+    /// Revisions after which the members compare the hashes of their states; 0: never. The leader's
+    /// counts [default: 10000]
+    #[arg(long, value_name = "N")]
+    compare_revisions: Option<u64>,
+
+    /// A state on disk below this size is read and checked whole before the node starts on it, a larger
+    /// one soon after [default: 67108864]
+    #[arg(long, value_name = "BYTES")]
+    scrub_bytes_max: Option<u64>,
+
+    /// How long the state on disk rests between two scrubs, which read all of it to see whether it is
+    /// as it was written [default: 24h]
+    #[arg(long, value_name = "DURATION")]
+    scrub_interval: Option<Span>,
+
+    /// The pace of a scrub [default: 8388608]
+    #[arg(long, value_name = "BYTES")]
+    scrub_bytes_per_second: Option<u64>,
+
     /// The file with the cluster's secret, which the replicas prove to each other; the same for every
     /// member, 16 to 1024 bytes, readable by nobody else. Needed where other machines connect to
     /// --peer-listen
@@ -235,6 +254,7 @@ impl Layer {
         first!(self, lower: name data_dir cluster_id listen peer_listen advertise peer_advertise join
             promotion request_timeout gossip_interval connections_max value_bytes_max key_bytes_max
             log_retention_bytes state_cache_bytes history_bytes history_age history_latest_only
+            compare_revisions scrub_bytes_max scrub_interval scrub_bytes_per_second
             secret_file token_file insecure disk_reserve_bytes disk_low_bytes sync_p99_max log
             log_format config)
     }
@@ -309,6 +329,10 @@ pub struct Settings {
     log_retention_bytes: u64,
     state_cache_bytes: usize,
     history: History,
+    compare_revisions: u64,
+    scrub_bytes_max: u64,
+    scrub_interval: Duration,
+    scrub_bytes_per_second: u64,
     secret: Option<Secret>,
     token: Option<Token>,
     disk_reserve_bytes: u64,
@@ -367,6 +391,10 @@ fn parser() -> Parser {
         "history_bytes",
         "history_age",
         "history_latest_only",
+        "compare_revisions",
+        "scrub_bytes_max",
+        "scrub_interval",
+        "scrub_bytes_per_second",
         "secret_file",
         "token_file",
         "insecure",
@@ -486,6 +514,12 @@ impl Settings {
             log_retention_bytes: layer.log_retention_bytes.unwrap_or(defaults.log_retention_bytes),
             state_cache_bytes: layer.state_cache_bytes.unwrap_or(defaults.state_cache_bytes),
             history,
+            compare_revisions: layer.compare_revisions.unwrap_or(defaults.compare_revisions),
+            scrub_bytes_max: layer.scrub_bytes_max.unwrap_or(defaults.scrub_bytes_max),
+            scrub_interval: layer.scrub_interval.map_or(defaults.scrub_interval, |span| span.0),
+            scrub_bytes_per_second: layer
+                .scrub_bytes_per_second
+                .unwrap_or(defaults.scrub_bytes_per_second),
             secret,
             token,
             disk_reserve_bytes: layer.disk_reserve_bytes.unwrap_or(defaults.disk_reserve_bytes),
@@ -564,6 +598,10 @@ impl Settings {
             log_retention_bytes: self.log_retention_bytes,
             state_cache_bytes: self.state_cache_bytes,
             history: self.history,
+            compare_revisions: self.compare_revisions,
+            scrub_bytes_max: self.scrub_bytes_max,
+            scrub_interval: self.scrub_interval,
+            scrub_bytes_per_second: self.scrub_bytes_per_second,
             secret: self.secret.clone(),
             disk_reserve_bytes: self.disk_reserve_bytes,
             disk_low_bytes: self.disk_low_bytes,

@@ -8,7 +8,7 @@ use crate::app::Shared;
 use crate::routes::health;
 use crate::wire;
 use axon_core::histogram::Histogram;
-use axon_core::status::{PeerStatus, RaftState, Transfers};
+use axon_core::status::{Integrity, PeerStatus, RaftState, Transfers};
 use axum::http::{Method, StatusCode};
 use std::fmt::{Display, Write};
 use std::sync::OnceLock;
@@ -212,6 +212,7 @@ fn replica(page: &mut Page, shared: &Shared) {
     page.gauge("axon_checkpoint_index", "Last entry in its checkpoint.", status.checkpoint_index);
     page.gauge("axon_revision", "The store's revision.", status.revision);
     page.gauge("axon_compacted_revision", "History up to here is gone.", status.compacted_revision);
+    integrity(page, &status.integrity);
     if let Some(disk) = &status.disk {
         page.gauge("axon_disk_free_bytes", "Bytes left on its disk.", disk.free);
         let low = u8::from(disk.low);
@@ -232,6 +233,16 @@ fn replica(page: &mut Page, shared: &Shared) {
         page.gauge(name, "Time since a quorum answered this leader.", age.as_secs_f64());
     }
     peers(page, &status.peers);
+}
+
+fn integrity(page: &mut Page, known: &Integrity) {
+    let name = "axon_state_doubted";
+    let doubted = u8::from(known.doubt.is_some());
+    page.gauge(name, "1 while its state is known to be wrong: it serves nothing.", doubted);
+    if let Some(age) = known.scrubbed_age {
+        let name = "axon_scrubbed_age_seconds";
+        page.gauge(name, "Time since its state was last scrubbed.", age.as_secs_f64());
+    }
 }
 
 fn peers(page: &mut Page, peers: &[PeerStatus]) {
@@ -277,6 +288,13 @@ fn log_and_state(page: &mut Page, metrics: &axon_core::status::Metrics) {
     page.gauge("axon_history_bytes", "Bytes of the past that is kept.", metrics.history_bytes);
     let swept = metrics.swept_revision;
     page.gauge("axon_swept_revision", "What history up to here left is gone too.", swept);
+    let compared = metrics.state_comparisons;
+    page.counter("axon_state_comparisons_total", "Comparisons of states it made.", compared);
+    let differences = metrics.state_differences;
+    page.counter("axon_state_differences_total", "Those that found a difference.", differences);
+    page.counter("axon_scrubs_total", "Scrubs of its state that ended well.", metrics.scrubs);
+    let read = metrics.scrubbed_bytes;
+    page.counter("axon_scrubbed_bytes_total", "Bytes of rows that scrubs have read.", read);
     page.counter("axon_raft_elections_total", "Elections started here.", metrics.elections);
     let changes = metrics.leader_changes;
     page.counter("axon_raft_leader_changes_total", "Changes of leader seen.", changes);

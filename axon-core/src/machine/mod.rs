@@ -23,7 +23,7 @@ pub mod session;
 pub mod txn;
 
 use crate::codec;
-use crate::command::{Command, Op, Outcome};
+use crate::command::{Command, Comparison, Op, Outcome};
 use crate::error::StorageError;
 use crate::storage::{Result, Row, Space};
 use crate::types::{ClusterId, LogIndex, NodeId, Revision, SessionId};
@@ -70,7 +70,18 @@ pub struct Batch {
     /// The changes in the order in which they were made. Whoever applies the batch drains them
     /// after each command, so that the next one reads them through [`Rows`].
     pub changes: Vec<Change>,
+    /// What the last command says of hashes, which are not the machine's. Taken with the changes.
+    pub remark: Option<Remark>,
     chunk: BytesMut,
+}
+
+/// What a command says of the hash of the state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remark {
+    /// It is to be noted as of this entry.
+    Note,
+    /// What all members noted, of which some differs.
+    Compared(Comparison),
 }
 
 /// Rows are carved out of chunks of this size: one allocation serves dozens of them. A row that is
@@ -284,6 +295,14 @@ impl Machine {
                     fingerprint,
                     |registers, batch| write(registers, rows, batch, *op),
                 );
+            }
+            Op::NoteHash => {
+                batch.remark = Some(Remark::Note);
+                Outcome::Done
+            }
+            Op::CompareHashes(comparison) => {
+                batch.remark = Some(Remark::Compared(comparison));
+                Outcome::Done
             }
             op => return write(registers, rows, batch, op),
         };

@@ -13,6 +13,7 @@ use super::network::Networks;
 use super::peers::{Myself, Peers};
 use super::reads::Reads;
 use super::room::Level;
+use super::soundness::Soundness;
 use super::state::StateMachine;
 use super::{Raft, TypeConfig, chronicle};
 use crate::command::{Command, Outcome};
@@ -110,6 +111,8 @@ pub(crate) struct Engine {
     pub(crate) doorstep: Doorstep,
     /// What happened here, for people.
     pub(crate) events: Arc<Events>,
+    /// Whether its state is what it should be.
+    pub(crate) soundness: Soundness,
     proposer: Proposer,
     pub(super) log: Log,
     log_store: Arc<dyn LogStore>,
@@ -162,7 +165,7 @@ impl Engine {
             checkpoint_bytes: config.checkpoint_bytes,
             overlay_bytes_max: config.overlay_bytes_max,
             checkpoint_interval: config.checkpoint_interval,
-            ..StateConfig::default()
+            scrub_bytes_max: config.scrub_bytes_max,
         };
         let state_store = storage.state.clone();
         let state =
@@ -199,6 +202,7 @@ impl Engine {
             snapshots,
             events,
             doorstep: Doorstep::default(),
+            soundness: Soundness::default(),
             proposer,
             log,
             log_store: storage.log,
@@ -436,6 +440,7 @@ impl Engine {
         metrics.snapshots_sent = metrics.snapshot_sends.micros.count();
         metrics.snapshot_receipts = transfers(&self.snapshots.installed);
         metrics.snapshots_installed = metrics.snapshot_receipts.micros.count();
+        self.soundness.count(metrics);
         metrics.elections = self.elections.load(Ordering::Relaxed);
         metrics.forwarded_out = self.route.forwarded_out.load(Ordering::Relaxed);
         metrics.forwarded_in = self.route.forwarded_in.load(Ordering::Relaxed);

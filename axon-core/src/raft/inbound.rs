@@ -197,6 +197,7 @@ impl Doors {
                 disk_low: engine.route.room.now().is_low(),
                 sync_p99_micros: engine.log_metrics().sync_p99_micros,
             }),
+            Request::NotedHash(index) => Reply::Noted(engine.noted_at(index).await),
             Request::Join(join) => engine.answer_knock(join).await,
             Request::Gossip { from, message } => {
                 engine.doorstep.pass_on(from, message);

@@ -7,10 +7,10 @@
 
 use super::{Entry, LogId, TypeConfig, Vote, entry};
 use crate::codec;
-use crate::command::Outcome;
+use crate::command::{Noted, Outcome};
 use crate::config::Promotion;
 use crate::trace::Trace;
-use crate::types::{ClusterId, Member, NodeId};
+use crate::types::{ClusterId, LogIndex, Member, NodeId};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use openraft::raft::{
     AppendEntriesRequest, StreamAppendResult, TransferLeaderRequest, VoteRequest, VoteResponse,
@@ -50,6 +50,8 @@ pub(crate) enum Request {
         from: String,
         message: Bytes,
     },
+    /// What the hash of its state was as of this entry, where all were asked to note it.
+    NotedHash(LogIndex),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -107,6 +109,7 @@ pub(crate) enum Reply {
         leader: Option<String>,
         members: Vec<String>,
     },
+    Noted(Noted),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

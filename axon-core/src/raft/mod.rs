@@ -24,6 +24,7 @@ pub(crate) mod peers;
 pub(crate) mod reads;
 pub(crate) mod room;
 pub(crate) mod snapshot;
+pub(crate) mod soundness;
 mod standing;
 pub(crate) mod state;
 #[cfg(test)]

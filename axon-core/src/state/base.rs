@@ -4,7 +4,8 @@
 //! view: where the log stood, the machine's registers, the joiners, the totals. All four are there
 //! or none; none means that nothing was ever applied, and then there is no other row either.
 
-use super::seal::{Totals, count_bytes, seal, unseal, verify};
+use super::scrub::verify;
+use super::seal::{Totals, count_bytes, seal, unseal};
 use crate::machine::rows::{Reader, put_varint};
 use crate::machine::{Machine, Registers, corrupt, nodes::Joiners, once};
 use crate::storage::{Result, RowChange, Space, StateStore, StateView};
@@ -161,13 +162,14 @@ fn check_empty(view: &dyn StateView) -> Result<()> {
 pub(crate) struct Base {
     pub view: Arc<dyn StateView>,
     pub position: Position,
+    /// Of exactly its rows.
+    pub totals: Totals,
 }
 
 /// A state as it was read from the engine.
 pub(crate) struct Loaded {
     pub base: Arc<Base>,
     pub machine: Machine,
-    pub totals: Totals,
 }
 
 impl Loaded {
@@ -190,6 +192,6 @@ impl Loaded {
         if totals.rows[3].checked_sub(once_rows) != Some(machine.session_count() as u64) {
             return Err(corrupt("sessions", "rows are missing"));
         }
-        Ok(Self { base: Arc::new(Base { view, position }), machine, totals })
+        Ok(Self { base: Arc::new(Base { view, position, totals }), machine })
     }
 }

@@ -227,7 +227,8 @@ fn write(inner: &Inner, frozen: &Frozen) -> Result<Base> {
     }
     changes.extend(frozen.summary.rows());
     inner.store.commit(&changes)?;
-    Ok(Base { view: inner.store.view()?, position: frozen.summary.position.clone() })
+    let Summary { position, totals, .. } = &frozen.summary;
+    Ok(Base { view: inner.store.view()?, position: position.clone(), totals: *totals })
 }
 
 /// Begins a checkpoint whenever the oldest change in memory has reached the age for it.

@@ -15,8 +15,10 @@
 mod base;
 mod checkpoint;
 mod merge;
+mod notes;
 mod overlay;
 mod past;
+mod scrub;
 mod seal;
 pub mod transfer;
 mod view;
@@ -24,13 +26,17 @@ mod view;
 pub use base::Position;
 pub(crate) use base::Summary;
 pub use checkpoint::Checkpointer;
-pub use seal::{Totals, scrub};
+pub use notes::Note;
+pub use scrub::{Scrub, scrub};
+pub use seal::Totals;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use seal::seal_again;
 pub use view::{StateReader, View};
 
 use crate::command::Outcome;
 use crate::error::StorageError;
 use crate::histogram::Histogram;
-use crate::machine::{Batch, Machine, Rows};
+use crate::machine::{Batch, Machine, Remark, Rows};
 use crate::runtime::{self, WorkerQueue};
 use crate::storage::{Result, Row, Space, StateStore};
 use crate::types::LogIndex;
@@ -38,6 +44,7 @@ use base::{Base, Loaded};
 use bytes::Bytes;
 use checkpoint::{Job, Underway, begin};
 use merge::Layers;
+use notes::{Notes, Remarks};
 use overlay::Overlay;
 use seal::RowHasher;
 use std::ops::Bound;
@@ -108,6 +115,8 @@ struct Core {
     hasher: RowHasher,
     totals: Totals,
     position: Position,
+    /// What the entries of this batch said of hashes.
+    remarks: Option<Remarks>,
     sequence: u64,
     active: Arc<Overlay>,
     frozen: Option<Arc<Overlay>>,
@@ -151,13 +160,14 @@ impl Rows for Latest<'_> {
 
 impl Core {
     fn new(loaded: Loaded) -> Self {
-        let Loaded { base, machine, totals } = loaded;
+        let Loaded { base, machine } = loaded;
         Self {
             machine,
             batch: Batch::default(),
             hasher: RowHasher::default(),
-            totals,
+            totals: base.totals,
             position: base.position.clone(),
+            remarks: None,
             sequence: 0,
             active: Arc::default(),
             frozen: None,
@@ -178,12 +188,36 @@ impl Core {
             let outcome = machine.apply(&rows, batch, *index, *stamp_millis, command.as_deref())?;
             outcomes.push(outcome);
             self.take_changes();
+            if let Some(remark) = self.batch.remark.take() {
+                self.heed(*index, remark)?;
+            }
         }
+        self.finish()?;
+        self.position = position;
+        Ok(outcomes)
+    }
+
+    /// Writes what the machine writes once a batch. Done more often, it comes to the same.
+    fn finish(&mut self) -> Result<()> {
         let Self { machine, batch, active, frozen, base, .. } = self;
         machine.finish(&Latest { active, frozen: frozen.as_deref(), base }, batch)?;
         self.take_changes();
-        self.position = position;
-        Ok(outcomes)
+        Ok(())
+    }
+
+    /// Does what the entry at `index` says of hashes. What is noted is a function of the log up to
+    /// there: so whatever waits for the end of the batch is written first.
+    fn heed(&mut self, index: LogIndex, remark: Remark) -> Result<()> {
+        if remark == Remark::Note {
+            self.finish()?;
+        }
+        let (revision, hash) = (self.machine.registers.revision, self.totals.hash);
+        let remarks = self.remarks.get_or_insert_default();
+        match remark {
+            Remark::Note => remarks.notes.push(Note { index, revision, hash }),
+            Remark::Compared(comparison) => remarks.comparison = Some(comparison),
+        }
+        Ok(())
     }
 
     /// An entry applied twice, or left out, would make this replica another one than its peers.
@@ -254,6 +288,8 @@ pub(crate) struct Inner {
     queue: WorkerQueue<Job>,
     dirty: Arc<Notify>,
     applied_entries: AtomicU64,
+    notes: Notes,
+    scrubbed_at_open: bool,
     /// A checkpoint waits for room on the disk.
     put_off: AtomicBool,
     checkpoint_micros: Mutex<Histogram>,
@@ -330,6 +366,8 @@ impl State {
             }),
             dirty: dirty.clone(),
             applied_entries: AtomicU64::new(0),
+            notes: Notes::new(),
+            scrubbed_at_open: scrub,
             put_off: AtomicBool::new(false),
             checkpoint_micros: Mutex::default(),
             core: Mutex::new(core),
@@ -355,6 +393,9 @@ impl State {
             inner.dirty.notify_one();
         }
         inner.publish(&core);
+        if let Some(remarks) = core.remarks.take() {
+            inner.notes.take(remarks);
+        }
         inner.applied_entries.fetch_add(entries.len() as u64, Ordering::Relaxed);
         inner.applied.send_replace(core.position.index);
         if core.active.bytes() >= inner.config.checkpoint_bytes {

@@ -225,6 +225,16 @@ impl StateReader {
         (moment.position.index, moment.totals.hash)
     }
 
+    /// Whether every row of the base was checked when it was opened.
+    pub fn was_scrubbed_at_open(&self) -> bool {
+        self.inner.scrubbed_at_open
+    }
+
+    /// Halts the replica with `error`, unless it has halted already.
+    pub(crate) fn halt(&self, error: &StorageError) {
+        self.inner.faults.latch(error);
+    }
+
     /// Where the last checkpoint stands.
     pub fn checkpoint_position(&self) -> Position {
         self.inner.moment().base.position.clone()

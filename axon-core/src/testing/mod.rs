@@ -7,4 +7,5 @@ pub mod faulty_disk;
 pub mod history;
 pub mod log_suite;
 pub mod state_suite;
+pub mod tamper;
 pub mod transport_suite;

@@ -2,8 +2,9 @@
 //! one with the lowest number.
 //!
 //! ```text
-//! cluster nodes=3 [disks] [age=60s]  makes a cluster, in memory or on disks; 1 leads; its history
-//!                              is kept for so long
+//! cluster nodes=3 [disks] [age=60s] [compare=10] [large]  makes a cluster, in memory or on disks; 1
+//!                              leads; its history is kept for so long; states are compared every so
+//!                              many revisions; their bases count as large
 //! put N k=v, delete N k        writes through N; [once=key]: under that idempotency key
 //! cas N k=v R                  writes through N if k was last changed by revision R
 //! fill N count                 writes that many keys through N
@@ -32,6 +33,9 @@
 //! wait ready [N ...]           those replicas, or all, can serve linearizable reads
 //! wait equal                   all have applied the same and have equal states
 //! stopped N                    waits until N has stopped, and says why
+//! checkpoint N                 writes a checkpoint
+//! damage N key bit             flips a bit of the key's value in N's base, with a checksum that fits
+//! wait scrubbed N              N has scrubbed its base in the background
 //! pass 10s                     lets time pass
 //! ```
 
@@ -142,6 +146,15 @@ async fn one(world: &mut World, command: &str, place: &str) -> String {
             life(world, &words).await
         }
         "remove" | "promote" | "transfer" => member_change(world, &words).await,
+        "checkpoint" => {
+            let replica = world.replica(words.number(1)).clone();
+            replica.run(replica.cluster.checkpoint()).await.unwrap();
+            String::new()
+        }
+        "damage" => {
+            world.damage(words.number(1), words.word(2), words.number(3) as u8);
+            String::new()
+        }
         "members" | "status" | "term" | "history" | "events" => view(world, &words),
         "wait" => wait(world, &words).await,
         "pass" => {
@@ -165,6 +178,10 @@ async fn make_cluster(world: &mut World, words: &Words<'_>) -> String {
     if let Some(age) = words.setting("age") {
         world.history = History::Keep { bytes: u64::MAX, age: seconds(age) };
     }
+    if let Some(revisions) = words.setting("compare") {
+        world.compare_revisions = revisions.parse().unwrap();
+    }
+    world.large = words.flag("large");
     for number in 1..=count {
         let origin = if number == 1 { Origin::Init(None) } else { Origin::Join(vec![address(1)]) };
         let name = format!("node{number}");
@@ -299,7 +316,7 @@ async fn life(world: &mut World, words: &Words<'_>) -> String {
         "kill" => world.kill(number).await,
         "restart" => {
             if let Err(error) = world.restart(number).await {
-                return said(&error);
+                return world.without_places(&said(&error));
             }
         }
         "stop" => {
@@ -459,6 +476,7 @@ async fn wait(world: &World, words: &Words<'_>) -> String {
             })
             .await
         }
+        "scrubbed" => wait_scrubbed(world.replica(words.number(2)), words.place).await,
         "dead" | "alive" => {
             let (replica, id) = (words.via(world), NodeId(words.number(2)));
             let wanted = words.word(1) == "alive";
@@ -472,6 +490,15 @@ async fn wait(world: &World, words: &Words<'_>) -> String {
         "equal" => wait_equal(world, words.place).await,
         other => panic!("{}: nothing to wait for: {other}", words.place),
     }
+}
+
+async fn wait_scrubbed(replica: &Replica, place: &str) -> String {
+    until(place, || {
+        let integrity = replica.status().map(|status| status.integrity);
+        let scrubbed = integrity.as_ref().is_some_and(|known| known.scrubbed_index.is_some());
+        if scrubbed { Ok(String::new()) } else { Err(format!("{integrity:?}")) }
+    })
+    .await
 }
 
 async fn wait_leader(replicas: &[Replica], place: &str) -> String {

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod commands;
+mod engine;
 mod script;
 mod world;
 
@@ -30,10 +31,12 @@ macro_rules! stories {
 }
 
 stories! {
+    a_damaged_row_is_found_by_a_scrub
     a_dead_member_is_replaced_under_its_name
     a_deposed_leader_refuses_linearizable_reads
     a_follower_forwards_writes
     a_key_does_its_write_once_whoever_leads
+    a_leader_whose_state_differs_steps_down_and_halts
     a_learner_is_promoted_when_it_has_caught_up
     a_lost_answer_is_applied_once
     a_lost_answer_to_a_swap_is_no_conflict
@@ -49,11 +52,14 @@ stories! {
     a_removed_member_is_told_and_disturbs_nobody
     a_removed_member_left_running_moves_no_term
     a_replica_resumes_where_it_was_killed
+    a_state_that_differs_is_quarantined_and_comes_back_as_a_new_node
     events_tell_what_happened
     history_grows_old_whoever_leads
     leadership_moves_before_the_leader_is_removed
     leadership_moves_when_asked
     quorum_loss_is_answered_at_once
+    states_without_a_majority_stop_all
     two_dead_members_of_one_name_are_replaced_at_once
+    who_is_right_is_not_known_while_too_few_answer
     writes_go_on_while_leadership_moves
 }

@@ -5,9 +5,12 @@
 //! lowest living number campaigns first: each has election timeouts that are longer than its
 //! predecessor's, and every campaign begins after all leases have run out. So scripts know who wins.
 
+use crate::engine::OpenEngine;
 use axon_core::config::{Config, History, Origin, Promotion};
 use axon_core::runtime::{self, simulation};
 use axon_core::status::Status;
+use axon_core::storage::Space;
+use axon_core::testing::tamper::tamper;
 use axon_core::transport::memory::{Cut, MemNetwork};
 use axon_core::{Cluster, Error};
 use std::collections::{BTreeMap, VecDeque};
@@ -33,6 +36,11 @@ pub struct World {
     pub load: Option<(JoinHandle<String>, Arc<AtomicBool>)>,
     /// How much of the past the replicas to come keep.
     pub history: History,
+    /// After how many revisions the replicas to come compare their states; 0: as by default.
+    pub compare_revisions: u64,
+    /// The bases of the replicas to come are too large to be scrubbed at open.
+    pub large: bool,
+    engine: Arc<OpenEngine>,
     /// Where the replicas' directories lie; `None` when they live in memory.
     disks: Option<TempDir>,
     /// The settings of every replica that there has been, for its restart.
@@ -95,6 +103,11 @@ impl World {
             origin,
             promotion,
             history: self.history,
+            compare_revisions: match self.compare_revisions {
+                0 => Config::default().compare_revisions,
+                revisions => revisions,
+            },
+            scrub_bytes_max: if self.large { 0 } else { Config::default().scrub_bytes_max },
             election_timeout_min: shortest,
             election_timeout_max: shortest + Duration::from_millis(50),
             ..Config::default()
@@ -106,10 +119,27 @@ impl World {
     pub async fn restart(&mut self, number: u64) -> Result<(), Error> {
         let config = self.settings[&number].clone();
         let transport = Arc::new(self.network.transport(&address(number)));
-        let starting = Cluster::builder().config(config).transport(transport).start();
+        let mut builder = Cluster::builder().transport(transport);
+        if config.data_dir.is_some() {
+            builder = builder.storage(self.engine.clone());
+        }
+        let starting = builder.config(config).start();
         let cluster = simulation::on_node(number, starting).await?;
         self.replicas.insert(number, Replica { number, cluster });
         Ok(())
+    }
+
+    /// The words, without the name of the directory that is another one each time.
+    pub fn without_places(&self, words: &str) -> String {
+        let directory = self.disks.as_ref().map(|disks| format!("{}/", disks.path().display()));
+        directory.map_or_else(|| words.to_owned(), |directory| words.replace(&directory, ""))
+    }
+
+    /// Changes a row of a replica's base so that only the hash of its state can tell.
+    pub fn damage(&self, number: u64, key: &str, bit: u8) {
+        let directory = self.settings[&number].data_dir.clone().expect("it has a disk");
+        let store = self.engine.state_in(&directory).expect("its state is open");
+        assert!(tamper(&*store, Space::Kv, key.as_bytes(), bit).unwrap(), "the base holds {key}");
     }
 
     /// Ends a replica where it stands.

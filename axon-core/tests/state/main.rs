@@ -6,6 +6,7 @@ mod checkpoints;
 mod compaction;
 mod damage;
 mod full_disk;
+mod hashes;
 mod layers;
 mod past;
 mod snapshots;

@@ -11,7 +11,16 @@ const LAYERS: &[&[&str]] = &[
     &["status", "events", "storage/mod", "storage/disk", "transport/mod"],
     &["machine", "state", "watch", "storage/*", "transport/*"],
     &["raft", "identity", "discovery"],
-    &["membership", "session", "founding", "compaction", "headroom", "backup", "recovery"],
+    &[
+        "membership",
+        "session",
+        "founding",
+        "compaction",
+        "headroom",
+        "integrity",
+        "backup",
+        "recovery",
+    ],
     &["store", "cluster"],
     &["lib", "testing"],
 ];

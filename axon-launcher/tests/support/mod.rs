@@ -33,6 +33,8 @@ pub struct Site {
     nodes: u8,
     /// What each launcher of it is given besides.
     pub flags: Vec<String>,
+    /// Variables of its environment besides.
+    pub environment: Vec<(&'static str, &'static str)>,
     directory: TempDir,
     client: NodeClient,
     // Held so that tests in other processes keep to other ports.
@@ -81,9 +83,9 @@ impl Site {
             })
             .expect("a free range of ports");
         let directory = tempfile::tempdir().unwrap();
-        let (flags, client) = (Vec::new(), NodeClient::new());
+        let (flags, environment, client) = (Vec::new(), Vec::new(), NodeClient::new());
         let server = server();
-        Self { base_port, server, nodes, flags, directory, client, _ports: ports }
+        Self { base_port, server, nodes, flags, environment, directory, client, _ports: ports }
     }
 
     /// A place whose launchers ask for `token`, which is in a file, at every address of the machine.
@@ -121,6 +123,7 @@ impl Site {
             .arg("--server-bin")
             .arg(&self.server)
             .args(extra)
+            .envs(self.environment.iter().copied())
             .stdin(Stdio::null());
         command
     }

@@ -170,6 +170,34 @@ fn the_disk_has_a_reserve_a_watermark_and_a_pace() {
 }
 
 #[test]
+fn states_are_compared_and_scrubbed_as_often_as_asked() {
+    let given = |flags: &[&str], environment: &[(&str, &str)]| match with(
+        &[&["--name", "n1", "--data-dir", "/d"], flags].concat(),
+        environment,
+    ) {
+        Ok(Command::Run(settings)) => {
+            let config = settings.run_config(9000);
+            let pace = (config.scrub_interval, config.scrub_bytes_per_second);
+            (config.compare_revisions, config.scrub_bytes_max, pace)
+        }
+        other => panic!("{other:?}"),
+    };
+    let hours = Duration::from_hours;
+    assert_eq!(given(&[], &[]), (10_000, 64 << 20, (hours(24), 8 << 20)));
+    let flags = ["--compare-revisions", "0", "--scrub-bytes-per-second", "65536"];
+    let environment = [("AXON_SCRUB_INTERVAL", "1h"), ("AXON_COMPARE_REVISIONS", "7")];
+    assert_eq!(given(&flags, &environment), (0, 64 << 20, (hours(1), 64 << 10)));
+    assert_eq!(given(&["--scrub-bytes-max", "0"], &[]).1, 0);
+    for (flag, wrong, said) in [
+        ("--scrub-interval", "500ms", "--scrub-interval: must be at least 1s"),
+        ("--scrub-bytes-per-second", "1", "must be at least 65536 (64 KiB)"),
+    ] {
+        let line = line(&["--name", "n1", "--data-dir", "/d", flag, wrong], &[]);
+        assert!(line.contains(said), "{line}");
+    }
+}
+
+#[test]
 fn what_others_are_told_follows_from_advertise() {
     let told = |flags: &[&str]| {
         let settings = run(flags);

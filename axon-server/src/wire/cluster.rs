@@ -99,6 +99,8 @@ pub struct Status<'a> {
     learners: &'a [NodeId],
     /// A hash of all that is applied, the same on every node.
     state_hash: StateHash,
+    /// What is known of whether that is what it should be.
+    integrity: Integrity<'a>,
     /// The room on its disk; null: it is not watched.
     #[schema(required = true)]
     disk: Option<Disk>,
@@ -182,6 +184,35 @@ struct StateHash {
     hash: String,
 }
 
+#[derive(Debug, Serialize, ToSchema)]
+struct Integrity<'a> {
+    /// The last entry as of which it noted that hash to compare it with the other nodes'; null: none
+    /// since it started.
+    #[schema(value_type = Option<u64>, required = true)]
+    noted_index: Option<LogIndex>,
+    /// The entry of the last checkpoint that was read whole in the background, and found to be as it was
+    /// written; null: none since it started.
+    #[schema(value_type = Option<u64>, required = true)]
+    scrubbed_index: Option<LogIndex>,
+    /// How long ago that was; null: never since it started.
+    #[schema(required = true)]
+    scrubbed_age_ms: Option<u64>,
+    /// Why it serves nothing more; null: it serves.
+    #[schema(required = true)]
+    doubt: Option<&'a str>,
+}
+
+impl<'a> From<&'a status::Integrity> for Integrity<'a> {
+    fn from(known: &'a status::Integrity) -> Self {
+        Self {
+            noted_index: known.noted_index,
+            scrubbed_index: known.scrubbed_index,
+            scrubbed_age_ms: known.scrubbed_age.map(millis),
+            doubt: known.doubt.as_deref(),
+        }
+    }
+}
+
 impl<'a> From<&'a status::Status> for Status<'a> {
     fn from(status: &'a status::Status) -> Self {
         let leader = |(id, member): &'a (NodeId, Member)| Leader {
@@ -221,6 +252,7 @@ impl<'a> From<&'a status::Status> for Status<'a> {
                 applied_index: status.applied_index,
                 hash: format!("{:032x}", status.state_hash),
             },
+            integrity: Integrity::from(&status.integrity),
             disk: status.disk.map(|status::DiskStatus { free, total, low }| Disk {
                 free,
                 total,
@@ -418,6 +450,12 @@ mod tests {
             voters: vec![NodeId(1), NodeId(2), NodeId(3)],
             learners: Vec::new(),
             state_hash: 0xabcd,
+            integrity: status::Integrity {
+                noted_index: Some(LogIndex(35)),
+                scrubbed_index: Some(LogIndex(30)),
+                scrubbed_age: Some(Duration::from_secs(2)),
+                doubt: None,
+            },
             sync_p99: Duration::from_micros(1250),
             disk: Some(status::DiskStatus { free: 5_000, total: 9_000, low: false }),
             halted: None,

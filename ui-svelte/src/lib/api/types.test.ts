@@ -127,6 +127,7 @@ describe("the servers' shapes", () => {
 			voters: [1, 2, 3],
 			learners: [],
 			state_hash: { applied_index: 40, hash: '0000000000000000000000000000abcd' },
+			integrity: { noted_index: 35, scrubbed_index: 30, scrubbed_age_ms: 2_000, doubt: null },
 			disk: { free: 5_000, total: 9_000, low: false },
 			version: '0.1.0'
 		};

@@ -144,6 +144,12 @@ export interface Status {
 	voters: number[];
 	learners: number[];
 	state_hash: { applied_index: number; hash: string };
+	integrity: {
+		noted_index: number | null;
+		scrubbed_index: number | null;
+		scrubbed_age_ms: number | null;
+		doubt: string | null;
+	};
 	disk: { free: number; total: number; low: boolean } | null;
 	version: string;
 }

@@ -80,6 +80,9 @@ const KINDS: Record<string, Look> = {
 	disk_low: { words: 'Disk low', group: 'Storage', icon: HardDrive },
 	disk_back: { words: 'Disk has room again', group: 'Storage', icon: HardDrive, tone: 'ok' },
 	disk_slow: { words: 'Disk slow', group: 'Storage', icon: Gauge },
+	scrubbed: { words: 'State scrubbed', group: 'Storage', icon: CircleCheck },
+	state_differs: { words: 'State differs', group: 'Storage', icon: ShieldAlert },
+	quarantined: { words: 'Quarantined', group: 'Storage', icon: OctagonX },
 
 	start: { words: 'Start requested', group: 'Requests', icon: Play },
 	stop: { words: 'Stop requested', group: 'Requests', icon: Square },
