@@ -110,13 +110,15 @@ impl Call {
 #[derive(Clone)]
 pub struct Http(Client<HttpConnector, Full<Bytes>>);
 
-impl Http {
-    pub fn new() -> Self {
+impl Default for Http {
+    fn default() -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         Self(Client::builder(TokioExecutor::new()).build(connector))
     }
+}
 
+impl Http {
     /// Makes one call, and returns its answer as soon as it begins.
     pub async fn open(&self, call: Call) -> Result<Response<Incoming>, NoAnswer> {
         let Call { method, host, port, path, headers, body, patience } = call;

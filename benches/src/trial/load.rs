@@ -87,7 +87,8 @@ impl Latencies {
         f64::from(self.0.get(index).copied().unwrap_or(0)) / 1e3
     }
 
-    pub fn len(&self) -> usize {
+    /// How many calls there were.
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 

@@ -91,7 +91,7 @@ impl Rig {
             None => builder.tempdir(),
         };
         let mut rig = Self {
-            http: Http::new(),
+            http: Http::default(),
             ledger: Ledger::default(),
             ports: ports::find(&mut rng)?,
             rng,

@@ -222,7 +222,7 @@ impl Client {
         let begun = self.record.begin(self.number, id, action);
         let (outcome, rest) = match self.http.send(self.at(node, call)).await {
             Ok(answer) => (written(&answer)?, Duration::ZERO),
-            Err(none) if none.sent => (Outcome::Unknown, UNREACHED_REST),
+            Err(unanswered) if unanswered.sent => (Outcome::Unknown, UNREACHED_REST),
             Err(_) => (Outcome::Failed, UNREACHED_REST),
         };
         let acknowledged = matches!(outcome, Outcome::Ok(Answer::Done { .. }));
@@ -238,12 +238,11 @@ impl Client {
     async fn get(&mut self, key: &str, node: usize) -> Check<Outcome> {
         let begun = self.record.begin(self.number, None, Action::Get { key: bytes(key) });
         let call = Call::new(Method::GET, 0, v1::kv_path(key));
-        let outcome = match self.http.send(self.at(node, call)).await {
-            Ok(answer) => read(&answer)?,
-            Err(_) => {
-                tokio::time::sleep(UNREACHED_REST).await;
-                Outcome::Failed
-            }
+        let outcome = if let Ok(answer) = self.http.send(self.at(node, call)).await {
+            read(&answer)?
+        } else {
+            tokio::time::sleep(UNREACHED_REST).await;
+            Outcome::Failed
         };
         self.record.end(begun, outcome.clone());
         Ok(outcome)

@@ -100,7 +100,7 @@ impl Cluster {
         } else {
             None
         };
-        let http = Http::new();
+        let http = Http::default();
         let mut cluster = Self { http, servers, small_disk, network, directory };
         cluster.servers[0].init().await?;
         for node in 0..NODES {

@@ -114,7 +114,7 @@ async fn measured<T>(
     let result = meanwhile(cluster).await;
     load.end().await?;
     let mut latencies = latencies.lock().unwrap_or_else(PoisonError::into_inner);
-    let figures = (latencies.len(), latencies.at(0.5), latencies.at(0.99));
+    let figures = (latencies.count(), latencies.at(0.5), latencies.at(0.99));
     Ok((figures, result))
 }
 

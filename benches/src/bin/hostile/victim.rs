@@ -73,7 +73,7 @@ impl Victim {
     async fn prepared(kind: Kind, port: u16, process: Process) -> Check<Self> {
         let site = Site { kind, port, cursor: String::new() };
         let (pids, kept) = (BTreeMap::new(), BTreeMap::new());
-        let mut victim = Self { site, http: Http::new(), process, pids, kept, term: 0 };
+        let mut victim = Self { site, http: Http::default(), process, pids, kept, term: 0 };
         let prepared = victim.prepare().await;
         match prepared {
             Ok(()) => Ok(victim),

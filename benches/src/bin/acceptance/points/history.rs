@@ -189,7 +189,7 @@ async fn sample(rig: &mut Rig) -> Check<Sample> {
 }
 
 fn told(latencies: &mut Latencies) -> String {
-    let count = latencies.len();
+    let count = latencies.count();
     let (p50, p99, most) = (latencies.at(0.5), latencies.at(0.99), latencies.at(1.0));
     format!("{count} puts, p50 {p50:.1} ms, p99 {p99:.1} ms, max {most:.0} ms")
 }
