@@ -341,6 +341,7 @@ mod tests {
     use super::*;
     use crate::types::ClusterId;
     use proptest::prelude::*;
+    use std::fmt::Write as _;
 
     const LIMITS: Limits = Limits { key_bytes_max: 4, value_bytes_max: 8 };
 
@@ -434,7 +435,10 @@ mod tests {
             let command = Command { request: Some(request), op };
             let encoded = codec::encode(&command);
             assert_eq!(codec::decode::<Command>(&encoded), Ok(command));
-            encoded.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            encoded.iter().fold(String::new(), |mut hex, byte| {
+                write!(hex, "{byte:02x}").unwrap();
+                hex
+            })
         });
         let known = [
             "0101fb2c01020100",

@@ -27,19 +27,19 @@ fn noted_story() -> Vec<Command> {
 #[test]
 fn what_is_noted_depends_on_the_log_and_not_on_batches_checkpoints_and_restarts() {
     simulate(async {
-        let story = noted_story();
-        let noted: Vec<u64> = (1..)
-            .zip(&story)
+        let commands = noted_story();
+        let indexes: Vec<u64> = (1..)
+            .zip(&commands)
             .filter(|(_, command)| command.op == Op::NoteHash)
             .map(|(index, _)| index)
             .collect();
-        let last: Vec<u64> = noted[noted.len() - 3..].to_vec();
+        let last: Vec<u64> = indexes[indexes.len() - 3..].to_vec();
         let mut found: Vec<Vec<Note>> = Vec::new();
         for (batch, checkpoints) in [(1, false), (1, true), (5, false), (16, true), (999, false)] {
             let store = MemState::new();
             let mut replica = Replica::open(store.clone()).unwrap();
-            for (at, commands) in story.chunks(batch).enumerate() {
-                replica.apply(commands);
+            for (at, chunk) in commands.chunks(batch).enumerate() {
+                replica.apply(chunk);
                 if checkpoints {
                     replica.checkpoint().await;
                 }

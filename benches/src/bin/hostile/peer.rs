@@ -138,8 +138,8 @@ impl Door {
             }
         };
         tokio::select! {
-            dialed = rpc::dial(&dialer, &between, &hello, &self.secret, None, PATIENCE) => {
-                dialed.map_err(|error| format!("an introduction was refused: {error}"))?;
+            met = rpc::dial(&dialer, &between, &hello, &self.secret, None, PATIENCE) => {
+                met.map_err(|error| format!("an introduction was refused: {error}"))?;
             }
             ended = carrying => {
                 let ended: std::io::Result<()> = ended;

@@ -102,11 +102,15 @@ pub fn every(site: &Site) -> Vec<Case> {
     for (door, numbers, flags) in DOORS {
         for (names, values) in [(numbers, &NO_NUMBERS[..]), (flags, &NO_FLAGS[..])] {
             for name in names {
-                values.iter().for_each(|value| get(&format!("{door}?{name}={value}"), bad));
+                for value in values {
+                    get(&format!("{door}?{name}={value}"), bad);
+                }
             }
         }
     }
-    NONSENSE.iter().for_each(|query| get(query, bad));
+    for query in NONSENSE {
+        get(query, bad);
+    }
     for cursor in bent(&site.cursor) {
         get(&format!("kv?prefix=kept/&cursor={cursor}"), bad);
     }
@@ -117,7 +121,9 @@ pub fn every(site: &Site) -> Vec<Case> {
         get(&format!("kv?{query}&cursor={}", site.cursor), bad);
     }
     if site.kind == Kind::Server {
-        NO_NUMBERS.iter().for_each(|value| get(&format!("events?after={value}"), bad));
+        for value in NO_NUMBERS {
+            get(&format!("events?after={value}"), bad);
+        }
     }
     for query in
         ["prefix=", "confirm=", "confirm=ALL", "confirm=yes", "start=&end=", "limit=1", "key=a"]
