@@ -24,7 +24,7 @@ ON_DEBUG := AXON_LAUNCHER_BIN=$(abspath $(TARGET))/debug/axon-launcher
 EVERYTHING := --workspace --all-targets
 EXAMPLES    = $(shell sed -n '/^\[\[example\]\]/,/^name/s/^name *= *"\(.*\)"/\1/p' examples/Cargo.toml)
 
-.PHONY: help run test test-deep check bench bench-etcd deny clean acceptance once-cost screenshots ui ui-test ui-e2e ui-tools tools fmt clippy tidy build doc examples doctest fuzz tests chaos chaos-tools hostile properties bench-smoke bench-scale bench-tail
+.PHONY: help run test test-deep check bench bench-etcd deny clean acceptance once-cost screenshots ui ui-test ui-e2e ui-tools tools fmt clippy tidy build doc examples doctest fuzz tests chaos chaos-tools hostile properties bench-smoke bench-scale bench-tail sim mutants
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -100,6 +100,18 @@ chaos-tools:
 acceptance: ## Try the promises on real processes (half an hour; ARGS="--points data" selects, or 3,8)
 	$(CARGO) build --release -p axon-server -p axon-launcher -p axon-benches --bin axon-server --bin axon-launcher --bin acceptance
 	$(TARGET)/release/acceptance $(ARGS)
+
+# A target directory of its own: the flag, which lets a seed decide the scheduler's choices too, would
+# have everything compiled anew each time.
+SIM   = env RUSTFLAGS="--cfg tokio_unstable" $(CARGO) test --profile sim -p axon-core --test sim --target-dir $(TARGET)/sim
+SEEDS ?= 200
+
+sim: ## Run simulated clusters from the seeds 1 to SEEDS (200), and 20 of them twice (SEED=17 replays one)
+	$(if $(SEED),SIM_SEED=$(SEED) SIM_VERBOSE=1,SIM_SEEDS=$(SEEDS)) $(SIM) -- --nocapture nothing_is_lost
+	$(if $(SEED),,SIM_TWICE=20 $(SIM) -- --nocapture replays)
+
+mutants: ## Plant each known bug in the simulated clusters, and see after how many seeds it is found
+	SIM_MUTANTS=$(SEEDS) $(SIM) -- --nocapture planted
 
 screenshots: build ui ui-tools ## Take the pictures of the dashboard in docs/ anew
 	cd $(UI) && $(ON_DEBUG) npm run screenshots

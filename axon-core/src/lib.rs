@@ -54,6 +54,7 @@
 #![deny(missing_docs)]
 
 pub mod backup;
+mod bug;
 pub mod cluster;
 pub mod codec;
 pub mod command;

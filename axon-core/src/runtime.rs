@@ -200,6 +200,8 @@ pub mod simulation {
         static NODE: Cell<u64> = const { Cell::new(0) };
         static TASKS: RefCell<BTreeMap<u64, Vec<AbortHandle>>> = const { RefCell::new(BTreeMap::new()) };
         static PAUSED: RefCell<BTreeMap<u64, Vec<Waker>>> = const { RefCell::new(BTreeMap::new()) };
+        static SLOW: RefCell<BTreeMap<u64, Duration>> = const { RefCell::new(BTreeMap::new()) };
+        static CLOCKS: RefCell<BTreeMap<u64, i64>> = const { RefCell::new(BTreeMap::new()) };
     }
 
     /// Makes this thread a simulation with `seed`, until [`end`]. Call it inside a current-thread
@@ -210,6 +212,8 @@ pub mod simulation {
         NODE.set(0);
         TASKS.with_borrow_mut(BTreeMap::clear);
         PAUSED.with_borrow_mut(BTreeMap::clear);
+        SLOW.with_borrow_mut(BTreeMap::clear);
+        CLOCKS.with_borrow_mut(BTreeMap::clear);
     }
 
     /// Makes this thread an ordinary one again.
@@ -259,6 +263,16 @@ pub mod simulation {
         waiting.into_iter().for_each(Waker::wake);
     }
 
+    /// Lets the disk of `node` take up to `longest` for what it does; zero: as long as any other's.
+    pub fn slow_disk(node: u64, longest: Duration) {
+        SLOW.with_borrow_mut(|slow| slow.insert(node, longest));
+    }
+
+    /// Sets the wall clock of `node` ahead, or back, against what it shows now.
+    pub fn shift_wall_clock(node: u64, millis: i64) {
+        CLOCKS.with_borrow_mut(|clocks| *clocks.entry(node).or_default() += millis);
+    }
+
     fn waits_for_resume(node: u64, waker: &Waker) -> bool {
         PAUSED.with_borrow_mut(|paused| match paused.get_mut(&node) {
             Some(waiting) => {
@@ -296,12 +310,16 @@ pub mod simulation {
     }
 
     pub(super) fn disk_delay() -> Duration {
-        Duration::from_micros(super::rng().random_range(200..4_000))
+        let longest = SLOW.with_borrow(|slow| slow.get(&NODE.get()).map(Duration::as_micros));
+        let longest = longest.unwrap_or_default().max(4_000) as u64;
+        Duration::from_micros(super::rng().random_range(200..longest))
     }
 
     pub(super) fn wall_clock_millis() -> u64 {
         // A fixed date plus simulated time: dates differ between runs of different lengths only.
         let simulated = BEGUN.get().map_or(Duration::ZERO, |begun| begun.elapsed());
-        1_700_000_000_000 + simulated.as_millis() as u64
+        let shown = 1_700_000_000_000 + simulated.as_millis() as u64;
+        let shift = CLOCKS.with_borrow(|clocks| clocks.get(&NODE.get()).copied());
+        shown.saturating_add_signed(shift.unwrap_or_default())
     }
 }

@@ -19,6 +19,7 @@ use super::clock::ClusterClock;
 use super::outcomes::{self, Answer};
 use super::rows::{Reader, VARINT_BYTES_MAX, put_varint};
 use super::{Batch, Registers, Rows, corrupt};
+use crate::bug::{self, Bug};
 use crate::command::Outcome;
 use crate::storage::{Result, Space};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -64,7 +65,8 @@ pub fn once<R: Rows>(
     let old = store.get(Space::Sessions, &by_key(key))?;
     let known = old.as_ref().map(Record::decode).transpose()?;
     let now = registers.clock;
-    if let Some(known) = known.as_ref().filter(|known| !known.is_due(now)) {
+    let dropped = bug::on(Bug::DropDedupe);
+    if let Some(known) = known.as_ref().filter(|known| !known.is_due(now) && !dropped) {
         let same = known.fingerprint == fingerprint;
         return Ok(if same { known.outcome.clone() } else { Outcome::KeyReused }.into());
     }

@@ -11,6 +11,7 @@
 
 use super::entry;
 use super::{Entry, LogId, TypeConfig, Vote};
+use crate::bug::{self, Bug};
 use crate::codec;
 use crate::error::StorageError;
 use crate::state::StateReader;
@@ -338,11 +339,17 @@ impl RaftLogStorage<TypeConfig> for Log {
         tail.mark_bytes(last, size as u64);
         drop(tail);
         let log = self.clone();
+        let mut callback = Some(callback);
+        if bug::on(Bug::AckBeforeSync) {
+            callback.take().into_iter().for_each(|callback| callback.io_completed(Ok(())));
+        }
         let done: Completion = Box::new(move |result| {
             if result.is_ok() {
                 log.appended(last, history);
             }
-            callback.io_completed(result.map_err(io::Error::from));
+            if let Some(callback) = callback {
+                callback.io_completed(result.map_err(io::Error::from));
+            }
         });
         self.shared.store.append(records, done);
         Ok(())
@@ -394,6 +401,10 @@ impl RaftLogStorage<TypeConfig> for Log {
             // A purge beyond the end (a snapshot was installed): the checkpoint is durable.
             tail.durable = tail.durable.max(log_id.index);
             self.shared.durable.send_replace(LogIndex(tail.durable));
+        }
+        let mut log_id = log_id;
+        if bug::on(Bug::PurgeEarly) {
+            log_id = decode_opaque(&self.shared.state.view().position().log_id)?;
         }
         let mark = PurgeMark { upto: LogIndex(log_id.index), mark: codec::encode(&log_id) };
         self.shared.store.purge(mark, Box::new(|_| {}));

@@ -9,6 +9,7 @@ use super::message::{self, Reply, Request};
 use super::peers::{Peers, decode_reply};
 use super::snapshot;
 use super::{TypeConfig, Vote};
+use crate::bug::{self, Bug};
 use crate::error::TransportError;
 use crate::runtime;
 use crate::transport::{Channel, Lane};
@@ -98,8 +99,16 @@ impl Network {
         self.peers.ask(self.id, &self.address(), request, deadline).await.map_err(rpc_error)
     }
 
-    async fn ask_for_vote(&self, request: &Request) -> Result<VoteResponse<TypeConfig>> {
-        match self.ask(request, VOTE_DEADLINE).await? {
+    async fn ask_for_vote(
+        &self,
+        vote: Vote,
+        request: &Request,
+    ) -> Result<VoteResponse<TypeConfig>> {
+        let answer = self.ask(request, VOTE_DEADLINE).await;
+        if answer.is_err() && bug::on(Bug::QuorumHalf) {
+            return Ok(VoteResponse::new(vote, None, true));
+        }
+        match answer? {
             Reply::Vote(response) => Ok(response),
             other => Err(unexpected(&other)),
         }
@@ -268,7 +277,7 @@ impl NetVote<TypeConfig> for Network {
         rpc: VoteRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>> {
-        self.ask_for_vote(&Request::Vote(rpc)).await
+        self.ask_for_vote(rpc.vote, &Request::Vote(rpc)).await
     }
 
     async fn pre_vote(
@@ -276,7 +285,7 @@ impl NetVote<TypeConfig> for Network {
         rpc: VoteRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>> {
-        self.ask_for_vote(&Request::PreVote(rpc)).await
+        self.ask_for_vote(rpc.vote, &Request::PreVote(rpc)).await
     }
 }
 

@@ -19,6 +19,7 @@ use super::base::{Base, Position, Summary};
 use super::overlay::{Overlay, SPACES};
 use super::seal::seal;
 use super::{Core, Inner};
+use crate::bug::{self, Bug};
 use crate::error::StorageError;
 use crate::runtime;
 use crate::storage::{Result, RowChange};
@@ -224,6 +225,10 @@ fn write(inner: &Inner, frozen: &Frozen) -> Result<Base> {
             let value = row.map(|row| seal(space, &key, &row, &mut arena));
             RowChange { space, key, value }
         }));
+    }
+    if bug::on(Bug::AppliedNotAtomic) {
+        inner.store.commit(&changes)?;
+        changes.clear();
     }
     changes.extend(frozen.summary.rows());
     inner.store.commit(&changes)?;

@@ -66,7 +66,7 @@ impl Sum {
     }
 
     fn compare(&self, expected: Totals) -> Result<()> {
-        if self.found == expected {
+        if self.found == expected || bug::on(Bug::IgnoreChecksum) {
             return Ok(());
         }
         let reason = format!("{:x?}, not {expected:x?}", self.found);

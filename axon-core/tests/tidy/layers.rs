@@ -5,7 +5,7 @@ use crate::source::{CodePath, Source, paths};
 /// The layers, lowest first. A module uses only modules of lower layers; what lies in one folder is
 /// free among itself. `storage/*` is every file of the folder that is not named by itself.
 const LAYERS: &[&[&str]] = &[
-    &["types", "error", "codec", "runtime", "secret", "histogram", "trace"],
+    &["types", "error", "codec", "runtime", "secret", "histogram", "trace", "bug"],
     &["txn"],
     &["command", "config"],
     &["status", "events", "storage/mod", "storage/disk", "transport/mod"],
