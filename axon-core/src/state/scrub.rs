@@ -14,6 +14,7 @@ use super::StateReader;
 use super::base::{Base, Position, Summary};
 use super::overlay::SPACES;
 use super::seal::{RowHasher, Totals, unseal};
+use crate::bug::{self, Bug};
 use crate::machine::corrupt;
 use crate::storage::{Result, StateView};
 use bytes::Bytes;
