@@ -147,24 +147,18 @@ pub fn every(site: &Site) -> Vec<Case> {
     cases.push(encoded.case(site, Want::Status(415)));
     let part = Request::new("PUT", &one).header("content-range", &b"bytes 0-0/2"[..]).body(b"x");
     cases.push(part.case(site, Want::Status(400)));
-    // Two hosts, and a target that names a third.
-    let host = site.host();
-    for (name, head) in [
-        ("no host", format!("PUT {one} HTTP/1.1\r\ncontent-length: 0\r\n\r\n")),
-        (
-            "two hosts",
-            format!(
-                "PUT {one} HTTP/1.1\r\nhost: {host}\r\nhost: evil.example\r\ncontent-length: 0\r\n\r\n"
-            ),
-        ),
-        (
-            "an absolute target",
-            format!(
-                "PUT http://evil.example{one} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n\r\n"
-            ),
-        ),
-    ] {
-        cases.push(Case::new(name, head, foreign));
-    }
+    cases.extend(hosts(site, &one, foreign));
     cases
+}
+
+/// No host, two hosts, and a target that names a third.
+fn hosts(site: &Site, target: &str, want: Want) -> Vec<Case> {
+    let host = site.host();
+    let length = "content-length: 0\r\n\r\n";
+    let two = format!("PUT {target} HTTP/1.1\r\nhost: {host}\r\nhost: evil.example\r\n{length}");
+    let absolute = format!("PUT http://evil.example{target} HTTP/1.1\r\nhost: {host}\r\n{length}");
+    let none = format!("PUT {target} HTTP/1.1\r\n{length}");
+    [("no host", none), ("two hosts", two), ("an absolute target", absolute)]
+        .map(|(name, head)| Case::new(name, head, want))
+        .into()
 }

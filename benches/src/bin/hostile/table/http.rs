@@ -41,7 +41,22 @@ pub fn broken(site: &Site) -> Vec<Case> {
         format!("GET /{long} HTTP/1.1"),
         format!("GET {path}?{long} HTTP/1.1"),
     ];
-    let headers = [
+    let headers = headers_of_none(&long);
+    let lines = lines.iter().map(|line| format!("{line}\r\n{host}\r\n"));
+    let put = format!("PUT {path} HTTP/1.1\r\n{host}");
+    let headers = headers.iter().map(|header| format!("{put}{header}\r\n\r\n"));
+    let heads = lines.chain(headers);
+    heads
+        .map(|head| {
+            let name = format!("broken {}", crate::case::shown(head.replace(&host, "").as_bytes()));
+            Case::new(name, head, Want::Refused).closes()
+        })
+        .collect()
+}
+
+/// Lines that are no headers, or say what none may.
+fn headers_of_none(long: &str) -> Vec<String> {
+    vec![
         "no colon".to_owned(),
         ": no name".into(),
         "bad name: x".into(),
@@ -67,17 +82,7 @@ pub fn broken(site: &Site) -> Vec<Case> {
         format!("x: {long}"),
         format!("{long}: x"),
         "a: b\r\n".repeat(500) + "c: d",
-    ];
-    let lines = lines.iter().map(|line| format!("{line}\r\n{host}\r\n"));
-    let put = format!("PUT {path} HTTP/1.1\r\n{host}");
-    let headers = headers.iter().map(|header| format!("{put}{header}\r\n\r\n"));
-    let heads = lines.chain(headers);
-    heads
-        .map(|head| {
-            let name = format!("broken {}", crate::case::shown(head.replace(&host, "").as_bytes()));
-            Case::new(name, head, Want::Refused).closes()
-        })
-        .collect()
+    ]
 }
 
 /// Requests with a second one hidden in them. One that is refused hides nothing any more, and one that
