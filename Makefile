@@ -34,7 +34,7 @@ run: ui ## Build and start a cluster of three nodes with its dashboard (data in 
 	$(CARGO) build --release -p axon-server -p axon-launcher
 	$(TARGET)/release/axon-launcher --data-dir $(DATA) --nodes $(NODES) $(ARGS)
 
-test: tools fmt clippy build tidy doc examples doctest fuzz hostile bench-smoke ui-test ui-e2e tests ## Everything that has to hold before a merge
+test: tools fmt clippy build tidy doc examples doctest fuzz ui-test ui-e2e tests ## Everything that has to hold before a merge
 
 # It has figures of its own to keep, and so the binaries that people run.
 test-deep: ui ui-tools ## What takes the dashboard long: a million keys, ten minutes of watching (a quarter of an hour)

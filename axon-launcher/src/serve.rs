@@ -113,7 +113,7 @@ mod tests {
             ("hello\r\n\r\n", 400),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
             ("PUT / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", 400),
-            (&long, 414),
+            (&long, 431),
             (&many, 431),
         ] {
             let (head, problem) = answer_to(bytes.as_bytes()).await;

@@ -1,6 +1,6 @@
 //! What the benchmarks share: replicas in this process over TCP on the loopback interface, with
 //! data directories on a real file system, and tasks that put them to work; how a benchmark is
-//! run, and what it counts beside the time ([`bench`]).
+//! run, and what it counts beside the time ([`mod@bench`]).
 //!
 //! It relies on the public interface of `axon-core` alone, so that a figure measured here is one
 //! that a service would see.

@@ -11,6 +11,7 @@ mod slow;
 
 use crate::case::Case;
 use crate::site::Site;
+use std::collections::HashMap;
 
 /// Every case for `site`, but those that take their time.
 pub fn quick(site: &Site) -> Vec<Case> {
@@ -23,7 +24,20 @@ pub fn quick(site: &Site) -> Vec<Case> {
     cases.extend(params::every(site));
     cases.extend(bodies::every(site));
     cases.extend(headers::every(site));
+    tell_apart(&mut cases);
     cases
+}
+
+/// Numbers the cases of one name: what is shown of a request leaves out much of it.
+fn tell_apart(cases: &mut [Case]) {
+    let mut seen = HashMap::<String, usize>::new();
+    for case in cases {
+        let times = seen.entry(case.name.clone()).or_default();
+        *times += 1;
+        if *times > 1 {
+            case.name = format!("{} ({times})", case.name);
+        }
+    }
 }
 
 /// The cases in which a client is slow.
