@@ -470,10 +470,16 @@ pub(crate) async fn announce(
             Some((_, known, _)) if *known != announcement.member => {
                 Request::Announce(announcement.clone())
             }
-            Some((_, _, false)) if promotes && engine.leader().is_some() => Request::Promote(id),
             Some(_) if engine.leads() => continue,
-            Some(_) if engine.leader().is_some() && confirmed.elapsed() < CONFIRM_INTERVAL => {
-                continue;
+            // Now and then it asks whether it still belongs: one that was removed would be refused its
+            // vote for ever, and never hear why.
+            Some((_, _, voter))
+                if engine.leader().is_some() && confirmed.elapsed() < CONFIRM_INTERVAL =>
+            {
+                if *voter || !promotes {
+                    continue;
+                }
+                Request::Promote(id)
             }
             _ => Request::Announce(announcement.clone()),
         };

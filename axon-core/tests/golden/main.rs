@@ -38,6 +38,7 @@ stories! {
     a_key_does_its_write_once_whoever_leads
     a_leader_whose_state_differs_steps_down_and_halts
     a_learner_is_promoted_when_it_has_caught_up
+    a_learner_removed_before_it_votes_is_told
     a_lost_answer_is_applied_once
     a_lost_answer_to_a_swap_is_no_conflict
     a_member_not_heard_of_yet_is_not_called_dead
