@@ -108,7 +108,7 @@ pub(crate) async fn run(supervisor: Supervisor) {
         news.sort_by_key(|(source, said)| (said.time, source.seq));
         for (source, said) in news {
             let (event, t) = (event(&source.node, &said), said.time);
-            if is_told(&event, t, events) {
+            if names_nobody(&said) || is_told(&event, t, events) {
                 events.pass_over(source);
             } else {
                 events.record_said(event, t, source);
@@ -131,6 +131,12 @@ async fn list(client: &NodeClient, port: u16, after: u64) -> Option<List> {
     let path = format!("/v1/events?after={after}");
     let answer = client.send(Method::GET, port, &path, Bytes::new(), PROBE_TIMEOUT).await.ok()?;
     serde_json::from_slice(&answer.body).ok().filter(|_| answer.status.is_success())
+}
+
+/// Whether a node that has just started tells who leads before it knows that one's name. Whoever leads
+/// tells it as well, and knows.
+fn names_nobody(said: &Said) -> bool {
+    said.kind == LEADER_ELECTED && said.text.starts_with("id ")
 }
 
 /// What `node` said, as the launcher tells it.
@@ -190,7 +196,7 @@ mod tests {
             let said =
                 Said { seq, time: *time, kind: (*kind).to_owned(), text: (*text).to_owned() };
             let event = event(node, &said);
-            if !is_told(&event, said.time, &log) {
+            if !names_nobody(&said) && !is_told(&event, said.time, &log) {
                 let source = Source { node: (*node).to_owned(), boot: 1, seq };
                 log.record_said(event, said.time, source);
             }
@@ -215,6 +221,16 @@ mod tests {
             ("node3", "leader_elected", b, 900_000),
         ]);
         assert_eq!(got, [pair("node1", a), pair("node2", b)]);
+    }
+
+    #[test]
+    fn an_election_is_told_by_whoever_knows_the_leaders_name() {
+        let named = "node2 (id 2) leads in term 2";
+        let got = told(&[
+            ("node1", "leader_elected", "id 2 leads in term 2", 0),
+            ("node2", "leader_elected", named, 20),
+        ]);
+        assert_eq!(got, [pair("node2", named)]);
     }
 
     #[test]
