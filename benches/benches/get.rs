@@ -7,7 +7,7 @@
 //!
 //! The data lies in the build directory, or where `AXON_BENCH_DIR` says.
 
-use axon_benches::bench::{self, Counted, process_cpu};
+use axon_benches::bench::{self, Counted};
 use axon_benches::{Replicas, until};
 use axon_core::Store;
 use axon_core::store::ReadConsistency;
@@ -47,17 +47,12 @@ fn get(criterion: &mut Criterion) {
                 let mut counted = Counted::default();
                 group.bench_function(BenchmarkId::new(kind, tasks), |bencher| {
                     bencher.iter_custom(|gets| {
-                        let cpu = process_cpu();
                         let one = move |store: Store, number: u64| async move {
                             let got = store.get(key(number, keys)).await;
                             got.expect("a healthy cluster reads").expect("no key was removed");
                         };
                         let asked = axon_benches::drive(&stores, tasks, gets, one);
-                        let elapsed = runtime.block_on(asked);
-                        counted.cpu += process_cpu().saturating_sub(cpu);
-                        counted.operations += gets;
-                        counted.elapsed += elapsed;
-                        elapsed
+                        counted.run(gets, || runtime.block_on(asked))
                     });
                 });
                 counted.note(OWN, &format!("{name}/{kind}/{tasks}"));

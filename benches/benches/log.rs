@@ -6,7 +6,7 @@
 //! The data lies in the build directory, or where `AXON_BENCH_DIR` says.
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
-use axon_benches::bench::{self, Counted, process_cpu};
+use axon_benches::bench::{self, Counted};
 use axon_core::storage::disk::{Disk, RealDisk};
 use axon_core::storage::wal::{Wal, WalConfig};
 use axon_core::storage::{LogRecord, LogStore, PurgeMark};
@@ -84,15 +84,13 @@ fn append(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(entries));
         group.bench_function(BenchmarkId::from_parameter(entries), |bencher| {
             bencher.iter_custom(|iterations| {
-                let (begun, cpu) = (Instant::now(), process_cpu());
-                for _ in 0..iterations {
-                    appender.append(entries);
-                }
-                let elapsed = begun.elapsed();
-                counted.operations += iterations * entries;
-                counted.cpu += process_cpu().saturating_sub(cpu);
-                counted.elapsed += elapsed;
-                elapsed
+                counted.run(iterations * entries, || {
+                    let begun = Instant::now();
+                    for _ in 0..iterations {
+                        appender.append(entries);
+                    }
+                    begun.elapsed()
+                })
             });
         });
         let metrics = appender.log.metrics();

@@ -8,7 +8,7 @@
 //! The data lies in the build directory, or where `AXON_BENCH_DIR` says.
 
 use axon_benches::Replicas;
-use axon_benches::bench::{self, Counted, process_cpu};
+use axon_benches::bench::{self, Counted};
 use axon_core::Store;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -37,14 +37,12 @@ fn put(criterion: &mut Criterion) {
             let mut counted = Counted::default();
             group.bench_function(BenchmarkId::from_parameter(tasks), |bencher| {
                 bencher.iter_custom(|puts| {
-                    let (cpu, (syncs, entries)) = (process_cpu(), logged(&cluster));
-                    let elapsed = runtime.block_on(axon_benches::drive(&stores, tasks, puts, one));
-                    counted.cpu += process_cpu().saturating_sub(cpu);
+                    let (syncs, entries) = logged(&cluster);
+                    let driven = axon_benches::drive(&stores, tasks, puts, one);
+                    let elapsed = counted.run(puts, || runtime.block_on(driven));
                     let (now_syncs, now_entries) = logged(&cluster);
                     counted.syncs += now_syncs - syncs;
                     counted.entries += now_entries - entries;
-                    counted.operations += puts;
-                    counted.elapsed += elapsed;
                     elapsed
                 });
             });

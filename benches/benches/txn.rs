@@ -8,7 +8,7 @@
 //! The data lies in the build directory, or where `AXON_BENCH_DIR` says.
 
 use axon_benches::Replicas;
-use axon_benches::bench::{self, Counted, process_cpu};
+use axon_benches::bench::{self, Counted};
 use axon_core::{Compare, Op, Store};
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -36,12 +36,8 @@ fn txn(criterion: &mut Criterion) {
             let mut counted = Counted::default();
             group.bench_function(BenchmarkId::from_parameter(tasks), |bencher| {
                 bencher.iter_custom(|txns| {
-                    let cpu = process_cpu();
-                    let elapsed = runtime.block_on(axon_benches::drive(&stores, tasks, txns, one));
-                    counted.cpu += process_cpu().saturating_sub(cpu);
-                    counted.operations += txns;
-                    counted.elapsed += elapsed;
-                    elapsed
+                    let driven = axon_benches::drive(&stores, tasks, txns, one);
+                    counted.run(txns, || runtime.block_on(driven))
                 });
             });
             counted.note(OWN, &format!("{name}/{tasks}"));

@@ -66,6 +66,16 @@ pub struct Counted {
 }
 
 impl Counted {
+    /// Does `operations` by `run`, which returns how long they took, and counts what they cost.
+    pub fn run(&mut self, operations: u64, run: impl FnOnce() -> Duration) -> Duration {
+        let cpu = process_cpu();
+        let elapsed = run();
+        self.cpu += process_cpu().saturating_sub(cpu);
+        self.operations += operations;
+        self.elapsed += elapsed;
+        elapsed
+    }
+
     /// Prints them under the benchmark's `id`, and notes them in `own`; nothing, if it was left out by a
     /// filter, or in a trial.
     ///
