@@ -13,6 +13,10 @@ SECONDS ?= 60
 CASES  ?= 20000
 PROFILE ?=
 
+# What an incremental build keeps for the next one takes more room than the build itself, and these
+# commands are not the ones repeated after each edit.
+export CARGO_INCREMENTAL ?= 0
+
 UI       := ui-svelte
 UI_TOOLS := $(UI)/node_modules/.package-lock.json
 # What the dashboard is tried in, and on.
