@@ -72,10 +72,16 @@ impl<B: Body> Arriving<B> {
 }
 
 impl Late {
+    /// Reports whether the body has arrived, or nobody wants it any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Ends after `limit` if the body is still waited for then, and otherwise never.
     pub async fn than(self, limit: Duration) {
         tokio::time::sleep(limit).await;
-        if self.0.load(Ordering::Relaxed) {
+        if self.is_over() {
             std::future::pending::<()>().await;
         }
     }

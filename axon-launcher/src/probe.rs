@@ -5,6 +5,7 @@
 
 use crate::manifest::{ClusterId, NodeName};
 use crate::secret::Token;
+use axon_http::Arriving;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -26,6 +27,9 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a node may take to begin its answer, once it has the whole request.
 pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often it is looked again whether a request has arrived that is overdue.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Why a node did not answer.
 #[derive(Debug)]
@@ -336,15 +340,18 @@ impl NodeClient {
                 frame
             }
         });
+        let (body, arrival) = Arriving::new(body);
         // A request is begun again by the client only if none of it was written.
         let mut answer = std::pin::pin!(self.begin(Request::from_parts(head, Body::new(body))));
         loop {
             // The time that the request takes to arrive is its sender's, not the node's.
             let until = Duration::from_millis(busy.load(Ordering::Relaxed)) + HEAD_WITHIN;
             let left = until.saturating_sub(begun.elapsed());
-            if left.is_zero() {
+            // Who has not sent all of it is cut off elsewhere: the node is not late.
+            if left.is_zero() && arrival.is_over() {
                 return Err(NoAnswer::Late);
             }
+            let left = left.max(LOOK_EVERY);
             if let Ok(answer) = tokio::time::timeout(left, &mut answer).await {
                 return answer.map_err(|error| {
                     let reason = std::error::Error::source(&error)
