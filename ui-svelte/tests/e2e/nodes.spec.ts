@@ -379,7 +379,7 @@ test.describe('with five nodes', () => {
 		expect((await cluster.node(follower)).pid).not.toBe(before.get(follower));
 		await cluster.ready(5);
 
-		const load = cluster.load({ perSecond: 25 });
+		const load = cluster.load({ perSecond: 100 });
 		await until('the load runs', () => load.acknowledged.length > 20);
 		await page.getByRole('button', { name: 'Rolling restart' }).click();
 		await expectEffect(page, 'Online', 5, 4);

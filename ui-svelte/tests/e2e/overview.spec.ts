@@ -94,8 +94,11 @@ test.describe('breaking it', () => {
 
 	test('4 a leader that is killed: a new one, a higher term, and the time without one', async ({
 		page,
-		cluster
+		cluster,
+		checks
 	}) => {
+		// The page counts keys, and whoever was asked is gone.
+		checks.expectStatus(503, /^\/api\/v1\/kv\?/);
 		await page.goto('/');
 		await expect(health(page)).toContainText('Healthy');
 		const [old, { term: before }] = [await cluster.leader(), await cluster.shape()];

@@ -37,6 +37,8 @@ export class OpenKey {
 	source = $state.raw<Source | null>(null);
 	error = $state.raw<unknown>(null);
 	changed = $state.raw<Changed | null>(null);
+	/** The reading that was begun last; it ends without an error, whatever came of it. */
+	loaded: Promise<void> = Promise.resolve();
 	#asked = new AbortController();
 	#watching: Closable | null = null;
 
@@ -51,7 +53,12 @@ export class OpenKey {
 	}
 
 	/** Reads it anew, at the newest revision. */
-	async load(): Promise<void> {
+	load(): Promise<void> {
+		this.loaded = this.#load();
+		return this.loaded;
+	}
+
+	async #load(): Promise<void> {
 		this.#asked.abort();
 		this.#asked = new AbortController();
 		const signal = this.#asked.signal;
