@@ -11,6 +11,9 @@ NODES  ?= 3
 ARGS   ?=
 SECONDS ?= 60
 CASES  ?= 20000
+SEEDS  ?= 200
+FLIP_STEP ?= 97
+CUT_SEEDS ?= 6
 PROFILE ?=
 
 # What an incremental build keeps for the next one takes more room than the build itself, and these
@@ -28,7 +31,7 @@ ON_DEBUG := AXON_LAUNCHER_BIN=$(abspath $(TARGET))/debug/axon-launcher
 EVERYTHING := --workspace --all-targets
 EXAMPLES    = $(shell sed -n '/^\[\[example\]\]/,/^name/s/^name *= *"\(.*\)"/\1/p' examples/Cargo.toml)
 
-.PHONY: help run test test-deep check bench bench-etcd deny clean acceptance once-cost screenshots ui ui-test ui-e2e ui-tools tools fmt clippy tidy build doc examples doctest fuzz tests chaos chaos-tools hostile properties bench-smoke bench-scale bench-tail sim mutants
+.PHONY: help run test proof torture test-deep check bench bench-etcd deny clean acceptance once-cost screenshots ui ui-test ui-e2e ui-tools tools fmt clippy tidy build doc examples doctest fuzz tests chaos chaos-tools hostile properties bench-smoke bench-scale bench-tail sim mutants
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -38,7 +41,7 @@ run: ui ## Build and start a cluster of three nodes with its dashboard (data in 
 	$(CARGO) build --release -p axon-server -p axon-launcher
 	$(TARGET)/release/axon-launcher --data-dir $(DATA) --nodes $(NODES) $(ARGS)
 
-test: tools fmt clippy build tidy doc examples doctest fuzz ui-test ui-e2e tests ## Everything that has to hold before a merge
+test: tools fmt clippy build tidy doc examples doctest fuzz ui-test ui-e2e proof tests ## Everything that has to hold before a merge
 
 # It has figures of its own to keep, and so the binaries that people run.
 test-deep: ui ui-tools ## What takes the dashboard long: a million keys, ten minutes of watching (a quarter of an hour)
@@ -84,6 +87,18 @@ fuzz: build ## Hold a running server against its own description (FUZZ_SEED=2 an
 hostile: build ## Send a server, a launcher and their peer ports what nobody must send (ARGS="--times 15")
 	$(TARGET)/debug/hostile $(ARGS)
 
+# What docs/reliability.md wants of each change and the tests do not show. Processes that are timed are
+# those that people run.
+proof: sim hostile properties chaos-tools ui ## Show that the promises are kept: the figures of docs/reliability.md (a quarter of an hour)
+	$(CARGO) build --release -p axon-server -p axon-launcher -p axon-benches --bin axon-server --bin axon-launcher --bin chaos --bin acceptance
+	$(TARGET)/release/chaos --seconds 60 --trials r4,r5
+	$(TARGET)/release/chaos --seconds 20 --trials r8,r11,r15
+	$(TARGET)/release/acceptance --rounds 20 --points 3,14,15,19,20
+
+torture: build ## Cut the power of a faulty disk at every operation, and damage every part of what lies on it (FLIP_STEP=1 CUT_SEEDS=60: all)
+	AXON_FLIP_STEP=$(FLIP_STEP) AXON_POWER_CUT_SEEDS=$(CUT_SEEDS) $(CARGO) test $(PROFILE) --workspace \
+		--test log_corruption --test log_power_cuts --test state -- --nocapture power_cut flipped zeroed short missing damage fail
+
 # The tests of every parser, called `any_...`: values, commands, records, frames, messages, cursors, keys,
 # queries, conditions, transactions, options, manifests, backups.
 properties: ## Try every parser on random input (CASES=1000000 for a night)
@@ -96,9 +111,9 @@ chaos: chaos-tools ## Break real processes, disks, networks and clocks under cli
 
 # Without them `chaos` leaves out what needs them, and says so.
 chaos-tools:
-	@if [ "$$(id -u)" = 0 ] && { ! command -v ip || ! command -v iptables || ! ls /usr/lib/*/faketime/libfaketimeMT.so.1; } >/dev/null 2>&1; then \
-		echo 'Installing iproute2, iptables and libfaketime: networks are cut and clocks moved with them.'; \
-		apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2 iptables libfaketime || true; \
+	@if [ "$$(id -u)" = 0 ] && { ! command -v ip || ! command -v iptables || ! command -v strace || ! ls /usr/lib/*/faketime/libfaketimeMT.so.1; } >/dev/null 2>&1; then \
+		echo 'Installing iproute2, iptables, strace and libfaketime: networks are cut, disks fail and clocks move with them.'; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2 iptables strace libfaketime || true; \
 	fi
 
 acceptance: ## Try the promises on real processes (half an hour; ARGS="--points data" selects, or 3,8)
@@ -108,7 +123,6 @@ acceptance: ## Try the promises on real processes (half an hour; ARGS="--points 
 # A target directory of its own: the flag, which lets a seed decide the scheduler's choices too, would
 # have everything compiled anew each time.
 SIM   = env RUSTFLAGS="--cfg tokio_unstable" $(CARGO) test --profile sim -p axon-core --test sim --target-dir $(TARGET)/sim
-SEEDS ?= 200
 
 sim: ## Run simulated clusters from the seeds 1 to SEEDS (200), and 20 of them twice (SEED=17 replays one)
 	$(if $(SEED),SIM_SEED=$(SEED) SIM_VERBOSE=1,SIM_SEEDS=$(SEEDS)) $(SIM) -- --nocapture nothing_is_lost

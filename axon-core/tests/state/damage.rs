@@ -123,7 +123,10 @@ fn a_flipped_bit_is_refused_or_harmless_and_never_served() {
                     Err(_) => refused += 1,
                 }
             }
-            println!("{flips} flips in {} bytes: {refused} refused", bytes.len());
+            println!(
+                "R9: state: {flips} flips in {} bytes: {refused} refused, 0 served",
+                bytes.len()
+            );
             if refused * 20 > flips { Ok(()) } else { Err("hardly a flip hit anything".into()) }
         })
     });
@@ -151,6 +154,7 @@ fn a_cut_or_zeroed_file_is_refused_or_harmless() {
             }
             drop(replica);
             let len = disk.contents(&file()).unwrap().len() as u64;
+            let mut damages = 0;
             for at in (0..len).step_by(512 * 5) {
                 let cut = disk.fork();
                 cut.truncate(&file(), at);
@@ -158,11 +162,13 @@ fn a_cut_or_zeroed_file_is_refused_or_harmless() {
                 zeroed.zero(&file(), at..(at + 512).min(len));
                 for (damaged, how) in [(cut, "cut"), (zeroed, "zeroed")] {
                     let found = use_it(&damaged, u64::MAX).await;
+                    damages += 1;
                     if found.is_ok_and(|found| found != sound) {
                         return Err(format!("{how} at {at}: served what was not stored"));
                     }
                 }
             }
+            println!("R9: state: {damages} files cut, or with a zeroed sector: 0 served");
             Ok(())
         })
     });
@@ -212,7 +218,7 @@ fn a_power_cut_at_any_operation_leaves_the_last_checkpoint_or_the_one_under_way(
             let possible = &moments[answered..(answered + 2).min(moments.len())];
             assert!(possible.contains(&found), "cut after {cut}: stands at {:?}", found.0);
         }
-        println!("{operations} power cuts");
+        println!("R10: state: {operations} power cuts, 0 checkpoints lost");
     });
 }
 

@@ -4,13 +4,17 @@ use super::Check;
 use super::http::{Answer, Call, Http, NoAnswer, encoded};
 use crate::ensure;
 use bytes::Bytes;
+use futures_util::stream::{self, TryStreamExt};
 use hyper::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// How long a write is sent again and again until it is acknowledged.
 const INSISTENCE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(20);
+/// Puts of a transaction that fills, and how many of those are on their way at a time.
+const FILL_PUTS: u32 = 128;
+const FILL_CONCURRENCY: usize = 12;
 
 /// The path of a key.
 pub fn kv_path(key: &str) -> String {
@@ -100,6 +104,31 @@ impl Http {
         }
         let what = format!("{} {}", write.method, write.path);
         Err(format!("{what} was not acknowledged within {} s; {reason}", INSISTENCE.as_secs()))
+    }
+
+    /// Puts so many pairs, many in a transaction, through all nodes; returns how many a second.
+    pub async fn fill(
+        &self,
+        ports: &[u16],
+        pairs: u32,
+        pair: impl Fn(u32) -> (String, String),
+    ) -> Check<f64> {
+        let begun = Instant::now();
+        let batches = (0..pairs.div_ceil(FILL_PUTS)).map(Ok::<_, String>);
+        stream::iter(batches)
+            .try_for_each_concurrent(FILL_CONCURRENCY, async |batch| {
+                let numbers = batch * FILL_PUTS..((batch + 1) * FILL_PUTS).min(pairs);
+                let puts = numbers.map(|number| {
+                    let (key, value) = pair(number);
+                    json!({"put": {"value": value, "key": key}})
+                });
+                let txn = txn(&json!({"success": puts.collect::<Vec<_>>()}));
+                let answer = self.write(ports[batch as usize % ports.len()], &txn).await?;
+                ensure!(answer.json()?["succeeded"] == true, "filling: {}", answer.brief());
+                Ok(())
+            })
+            .await?;
+        Ok(f64::from(pairs) / begun.elapsed().as_secs_f64())
     }
 
     /// `GET /v1/kv?{query}`, a page.

@@ -44,6 +44,9 @@ pub struct Args {
     /// Times the leader is killed in the points 3 and 10.
     #[arg(long, default_value_t = 10)]
     rounds: usize,
+    /// First starts that are killed in point 15.
+    #[arg(long, default_value_t = 50)]
+    births: usize,
     /// Bits flipped in point 8.
     #[arg(long, default_value_t = 6)]
     flips: usize,
@@ -130,8 +133,21 @@ fn selected(names: &[String]) -> Check<Vec<u8>> {
 async fn told(point: u8, figures: impl Future<Output = Check<String>>) -> Check {
     let begun = Instant::now();
     let figures = figures.await.map_err(|violation| format!("point {point}: {violation}"))?;
-    println!("point {point} ok in {:.1} s: {figures}", begun.elapsed().as_secs_f64());
+    let (goals, took) = (goals(point), begun.elapsed().as_secs_f64());
+    println!("{goals}point {point} ok in {took:.1} s: {figures}");
     Ok(())
+}
+
+/// The goals of `docs/reliability.md` that a point is about.
+const fn goals(point: u8) -> &'static str {
+    match point {
+        3 => "R6 ",
+        14 => "R13 ",
+        15 => "R14 ",
+        19 => "R7 R19 ",
+        20 => "R12 ",
+        _ => "",
+    }
 }
 
 async fn on_shared(args: &Args, rig: &mut Rig, point: u8) -> Check<String> {

@@ -10,15 +10,20 @@
 //! What cannot be done for want of rights or tools is said in a line that begins with `LEFT OUT`. The seed
 //! fixes which faults come in which order, and what clients ask; not when anything happens.
 //!
-//! Other trials are an overload (R15) and a slow disk (R20). The time to the next acknowledgement after a leader's death (R6),
-//! the paused leader (R7), and the removed node left running (R19) are points 3 and 19 of `acceptance`.
+//! Other trials are restarts with many keys (R8), a sync that fails (R11), an overload (R15), a steady load for
+//! hours (R18) and a slow disk (R20). The time to the next acknowledgement after a leader's death (R6), the
+//! paused leader (R7), and the removed node left running (R19) are points 3 and 19 of `acceptance`.
 
 mod clients;
 mod cluster;
+mod failing;
 mod faults;
+mod inject;
 mod network;
 mod overload;
+mod restart;
 mod slow;
+mod steady;
 mod trials;
 
 use axon_benches::trial::{Check, binary};
@@ -36,8 +41,8 @@ struct Args {
     /// How long faults come, in each trial.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// The trials: r4 (processes and disks), r5 (network and clocks), r15 (overload), r20
-    /// (a slow disk).
+    /// The trials: r4 (processes and disks), r5 (network and clocks), r8 (restarts with
+    /// many keys), r11 (a sync fails), r15 (overload), r18 (steady load), r20 (a slow disk).
     #[arg(long, value_delimiter = ',', default_values_t = ["r4", "r5"].map(str::to_owned))]
     trials: Vec<String>,
     /// The seed of everything random.
@@ -83,9 +88,15 @@ async fn run(args: &Args) -> Check {
         match name.as_str() {
             "r4" => trial.r4().await?,
             "r5" => trial.r5().await?,
+            "r8" => restart::run(&trial).await?,
+            "r11" => failing::run(&trial).await?,
             "r15" => overload::run(&trial).await?,
+            "r18" => steady::run(&trial).await?,
             "r20" => slow::run(&trial).await?,
-            _ => return Err(format!("there is no trial {name}; there are r4, r5, r15 and r20")),
+            _ => {
+                let all = "r4, r5, r8, r11, r15, r18 and r20";
+                return Err(format!("there is no trial {name}; there are {all}"));
+            }
         }
     }
     Ok(())

@@ -1,10 +1,8 @@
 //! R20: one disk takes 200 ms a sync. It is the leader's: leadership moves to another node, and from then
 //! on the cluster is as quick as before; until then it is slow, and bounded.
-//!
-//! strace makes the disk slow: it holds up each sync of one process on its way back. Where there is no
-//! strace, or it may not attach, the trial says so and is not passed.
 
 use crate::cluster::{Cluster, NODES, Place, Surroundings};
+use crate::inject;
 use crate::trials::Trial;
 use axon_benches::ensure;
 use axon_benches::trial::http::Http;
@@ -12,10 +10,9 @@ use axon_benches::trial::load::{Latencies, Load};
 use axon_benches::trial::{Check, until, v1};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use std::process::Stdio;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::process::{Child, Command};
 
 /// What a sync takes.
 const SLOW_MS: u64 = 200;
@@ -46,7 +43,8 @@ pub async fn run(trial: &Trial<'_>) -> Check {
 async fn slowed(cluster: &mut Cluster) -> Check<String> {
     let before = measured(cluster, async |_| tokio::time::sleep(MEASURED).await).await?.0;
     let leader = cluster.until_leader().await?;
-    let mut slow = hold_up(cluster, leader).await?;
+    let (delay, trace) = (format!("delay_exit={}", SLOW_MS * 1_000), Path::new("/dev/null"));
+    let mut slow = inject::syncs(cluster, leader, &delay, trace).await?;
     let (during, moved) = measured(cluster, async |cluster| {
         let begun = Instant::now();
         let moved = until("leadership has moved", MOVED_MAX, async || {
@@ -75,25 +73,6 @@ async fn slowed(cluster: &mut Cluster) -> Check<String> {
         told(during),
         told(after),
     ))
-}
-
-/// Makes every sync of a node take longer, until it is dropped.
-async fn hold_up(cluster: &mut Cluster, node: usize) -> Check<Child> {
-    let pid = cluster.servers[node].pid().ok_or("the leader is gone")?;
-    let delay = format!("fdatasync,fsync:delay_exit={}", SLOW_MS * 1_000);
-    let mut child = Command::new("strace")
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync"])
-        .args(["-e", &format!("inject={delay}"), "-p", &pid.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("NOT TRIED: no strace ({error})"))?;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let attached = matches!(child.try_wait(), Ok(None));
-    ensure!(attached, "NOT TRIED: strace may not attach to a process");
-    Ok(child)
 }
 
 type Figures = (usize, f64, f64);

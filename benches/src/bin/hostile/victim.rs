@@ -35,7 +35,7 @@ pub struct Victim {
 }
 
 enum Process {
-    Server(Server),
+    Server(Box<Server>),
     Launcher { child: Child, nodes: u16 },
 }
 
@@ -43,10 +43,9 @@ impl Victim {
     /// Starts a single node.
     pub async fn server(binary: &Path, root: &Path, ports: Ports) -> Check<Self> {
         let mut server = Server::new(binary, root, "alone", ports.base);
-        server.more = ["--request-timeout", "1s"].map(Into::into).to_vec();
         server.init().await?;
         server.start(&[])?;
-        Self::prepared(Kind::Server, ports.base, Process::Server(server)).await
+        Self::prepared(Kind::Server, ports.base, Process::Server(Box::new(server))).await
     }
 
     /// Starts a launcher with three nodes.
@@ -60,7 +59,6 @@ impl Victim {
             .arg(launched(root))
             .arg("--server-bin")
             .arg(server)
-            .env("AXON_REQUEST_TIMEOUT", "1s")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -148,13 +146,16 @@ impl Victim {
         Ok(pids)
     }
 
-    /// Checks that nothing has changed: the same processes, in the same term, in bounded memory; what was
-    /// stored is, and what must not be is not. Returns how much memory the largest process takes.
+    /// Checks that nothing has changed: the same processes, a single node in the same term, in bounded
+    /// memory; what was stored is, and what must not be is not. Returns how much memory the largest process takes.
     pub async fn unharmed(&mut self) -> Check<f64> {
         let pids = self.processes().await?;
         ensure!(pids == self.pids, "the processes were {:?} and are {pids:?}", self.pids);
-        let term = self.status().await?["term"].clone();
-        ensure!(term == self.term, "the term was {} and is {term}", self.term);
+        // Of three nodes on a busy machine another may be elected, whoever attacks or not.
+        if self.site.kind == Kind::Server {
+            let term = self.status().await?["term"].clone();
+            ensure!(term == self.term, "the term was {} and is {term}", self.term);
+        }
         for (key, (revision, value)) in &self.kept {
             let call = Call::new(Method::GET, self.site.port, self.path(key));
             let answer = self.http.send(call).await?;

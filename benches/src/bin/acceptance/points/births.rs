@@ -10,7 +10,6 @@ use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
-const ROUNDS: usize = 20;
 /// A whole first start takes about this long.
 const MOMENT_MAX_MS: u64 = 1_500;
 /// A launcher that refuses does so at once; this is for a busy machine.
@@ -18,14 +17,14 @@ const REFUSAL_MAX: Duration = Duration::from_secs(20);
 
 pub async fn run(args: &Args, seed: u64) -> Check<String> {
     let mut rig = Rig::prepare(args, seed, Surroundings::default())?;
-    let outcome = all(&mut rig).await;
+    let outcome = all(&mut rig, args.births).await;
     rig.end(outcome.is_ok() && !args.keep).await;
     outcome
 }
 
-async fn all(rig: &mut Rig) -> Check<String> {
+async fn all(rig: &mut Rig, rounds: usize) -> Check<String> {
     let mut formed = 0;
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds {
         rig.move_to(&format!("birth-{round}"));
         let moment = Duration::from_millis(rig.rng.random_range(0..MOMENT_MAX_MS));
         rig.start_launcher()?;
@@ -42,7 +41,7 @@ async fn all(rig: &mut Rig) -> Check<String> {
     rig.move_to("twins");
     let refusal = twins(rig).await?;
     Ok(format!(
-        "{ROUNDS} first starts killed within {MOMENT_MAX_MS} ms ({formed} after the cluster was \
+        "{rounds} first starts killed within {MOMENT_MAX_MS} ms ({formed} after the cluster was \
          made): each time one cluster of three, with the id that was drawn first; of two launchers \
          one worked, the other said: {refusal}"
     ))

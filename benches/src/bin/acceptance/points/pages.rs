@@ -7,12 +7,11 @@ use crate::measure::{Peak, rss_mib};
 use crate::rig::{Node, Rig, Surroundings};
 use crate::{Args, Check, ensure, v1};
 use bytes::Bytes;
-use futures_util::stream::{self, TryStreamExt};
 use http_body_util::BodyExt;
 use hyper::{Method, StatusCode};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
@@ -20,9 +19,6 @@ use std::time::{Duration, Instant};
 
 const PAGE: usize = 200;
 const VALUE_BYTES: usize = 100;
-/// Puts of a transaction that loads.
-const LOAD_PUTS: u32 = 128;
-const LOAD_CONCURRENCY: usize = 12;
 /// Writes a second during the paging, and how long they go on before it.
 const WRITES: u32 = 1_000;
 const BEFORE: Duration = Duration::from_secs(10);
@@ -41,7 +37,12 @@ type Fingerprint = u64;
 pub async fn run(args: &Args, seed: u64) -> Check<String> {
     Rig::with(args, seed, Surroundings::default(), async |rig| {
         let ports = rig.api_ports().await?;
-        let loaded = load(&rig.http, &ports, args.keys).await?;
+        let pair = |number| {
+            let key = key(number);
+            let value = value(&key, "loaded");
+            (key, value)
+        };
+        let loaded = rig.http.fill(&ports, args.keys, pair).await?;
         println!("point 12: {} keys loaded at {loaded:.0}/s, {}", args.keys, rig.settle().await?);
 
         let ledger = Arc::new(Mutex::new(Vec::new()));
@@ -96,26 +97,6 @@ fn fingerprint(value: &str) -> Fingerprint {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
-}
-
-/// Puts all keys; returns how many a second.
-async fn load(http: &Http, ports: &[u16], keys: u32) -> Check<f64> {
-    let begun = Instant::now();
-    let batches = (0..keys.div_ceil(LOAD_PUTS)).map(Ok::<_, String>);
-    stream::iter(batches)
-        .try_for_each_concurrent(LOAD_CONCURRENCY, async |batch| {
-            let numbers = batch * LOAD_PUTS..((batch + 1) * LOAD_PUTS).min(keys);
-            let puts = numbers.map(|number| {
-                let key = key(number);
-                json!({"put": {"value": value(&key, "loaded"), "key": key}})
-            });
-            let txn = v1::txn(&json!({"success": puts.collect::<Vec<_>>()}));
-            let answer = http.write(ports[batch as usize % ports.len()], &txn).await?;
-            ensure!(answer.json()?["succeeded"] == true, "a load was answered {}", answer.brief());
-            Ok(())
-        })
-        .await?;
-    Ok(f64::from(keys) / begun.elapsed().as_secs_f64())
 }
 
 /// A write that was acknowledged.
