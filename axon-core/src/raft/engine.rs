@@ -12,6 +12,7 @@ use super::message::{Reply, Request};
 use super::network::Networks;
 use super::peers::{Myself, Peers};
 use super::reads::Reads;
+use super::reception::Receptions;
 use super::room::Level;
 use super::soundness::Soundness;
 use super::state::StateMachine;
@@ -109,6 +110,7 @@ pub(crate) struct Engine {
     pub(crate) checkpointer: Checkpointer,
     pub(crate) state_store: Arc<dyn StateStore>,
     pub(crate) snapshots: Arc<SnapshotCounters>,
+    pub(crate) receptions: Receptions,
     /// Newcomers, and gossip.
     pub(crate) doorstep: Doorstep,
     /// What happened here, for people.
@@ -202,6 +204,7 @@ impl Engine {
             checkpointer,
             state_store: storage.state,
             snapshots,
+            receptions: Receptions::new(),
             events,
             doorstep: Doorstep::default(),
             soundness: Soundness::default(),

@@ -22,6 +22,7 @@ pub(crate) mod network;
 pub(crate) mod offline;
 pub(crate) mod peers;
 pub(crate) mod reads;
+pub(crate) mod reception;
 pub(crate) mod room;
 pub(crate) mod snapshot;
 pub(crate) mod soundness;

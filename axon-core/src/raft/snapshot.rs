@@ -6,6 +6,7 @@
 //! then the follower swaps it in.
 
 use super::engine::Engine;
+use super::reception::Turn;
 use super::state::decode_position;
 use super::{Raft, TypeConfig, Vote};
 use crate::error::{StorageError, TransportError};
@@ -32,8 +33,8 @@ const STEP_DEADLINE: Duration = Duration::from_mins(1);
 pub(crate) enum SnapshotData {
     /// To be sent.
     Source(Box<SnapshotSource>),
-    /// Received whole and verified, to be put in place.
-    Verified(Box<VerifiedSnapshot>),
+    /// Received whole and verified, to be put in place; whoever receives it has its turn until then.
+    Verified(Box<VerifiedSnapshot>, Option<Turn>),
 }
 
 /// Makes a snapshot: forces a checkpoint.
@@ -132,25 +133,30 @@ async fn take(
     let position = Position { index: index.into(), log_id, membership };
     let (store, cluster_id) = (engine.state_store.clone(), engine.peers.myself().cluster_id);
     check_room(engine)?;
-    let mut sink = runtime::blocking(move || SnapshotSink::begin(&*store, Some(cluster_id)))
-        .await
-        .map_err(failed)?;
+    let turn = within(engine.receptions.begin(announced.vote)).await?;
+    let turn = turn.ok_or_else(|| failed("a newer leader sends one"))?;
+    let begin = move || SnapshotSink::begin(&*store, Some(cluster_id)).map(|sink| (sink, turn));
+    let (mut sink, mut turn) = runtime::blocking(begin).await.map_err(failed)?;
     loop {
-        let chunk = next(channel).await?;
+        let chunk = tokio::select! {
+            biased;
+            () = turn.overtaken() => return Err(failed("another one is sent")),
+            chunk = next(channel) => chunk?,
+        };
         if chunk.is_empty() {
             break;
         }
         check_room(engine)?;
         bytes += chunk.len() as u64;
-        sink = runtime::blocking(move || sink.take_chunk(&chunk).map(|()| sink))
-            .await
-            .map_err(failed)?;
+        let take = move || sink.take_chunk(&chunk).map(|()| (sink, turn));
+        (sink, turn) = runtime::blocking(take).await.map_err(failed)?;
     }
-    let verified = runtime::blocking(move || sink.verify()).await.map_err(failed)?;
+    let verify = move || sink.verify().map(|verified| (verified, turn));
+    let (verified, turn) = runtime::blocking(verify).await.map_err(failed)?;
     if *verified.position() != position {
         return Err(failed("its rows do not stand where it was announced"));
     }
-    let installed = install(&engine.raft, announced.vote, &position, verified).await?;
+    let installed = install(&engine.raft, announced.vote, &position, verified, turn).await?;
     engine.snapshots.received(bytes, begun.elapsed());
     Ok(installed)
 }
@@ -168,6 +174,7 @@ async fn install(
     vote: Vote,
     position: &Position,
     verified: VerifiedSnapshot,
+    turn: Turn,
 ) -> Result<SnapshotResponse<TypeConfig>, TransportError> {
     let meta = meta(position).map_err(failed)?;
     let committed = raft.metrics().borrow_watched().local_committed;
@@ -180,7 +187,7 @@ async fn install(
     if stale || beyond_vote {
         return Err(failed("it is older than what is committed here, or contradicts it"));
     }
-    let snapshot = SnapshotData::Verified(Box::new(verified));
+    let snapshot = SnapshotData::Verified(Box::new(verified), Some(turn));
     let snapshot = SnapshotOf::<TypeConfig, _> { meta, snapshot };
     raft.install_full_snapshot(vote, snapshot).await.map_err(failed)
 }

@@ -130,7 +130,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         _meta: &SnapshotMetaOf<TypeConfig>,
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
-        let SnapshotData::Verified(snapshot) = snapshot else {
+        let SnapshotData::Verified(snapshot, _turn) = snapshot else {
             // openraft offers the current snapshot again only to a state that lost it; ours is it.
             return Ok(());
         };

@@ -192,7 +192,7 @@ impl RaftStateMachine<TypeConfig> for AnyMachine {
         while let Some(chunk) = source.next_chunk()? {
             sink.take_chunk(&chunk)?;
         }
-        let received = SnapshotData::Verified(Box::new(sink.verify()?));
+        let received = SnapshotData::Verified(Box::new(sink.verify()?), None);
         self.machine.install_snapshot(meta, received).await
     }
 
