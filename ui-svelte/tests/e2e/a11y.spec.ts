@@ -66,6 +66,7 @@ async function lookAbove(page: Page): Promise<string[]> {
 	};
 	await page.goto('/nodes');
 	await isLive(page);
+	await expect(page.getByRole('main').getByRole('button', { name: 'Add node' })).toBeEnabled();
 	await open('the palette', 'Control+k');
 	await open('the shortcuts', '?');
 	await open('add node', 'n');
@@ -74,6 +75,8 @@ async function lookAbove(page: Page): Promise<string[]> {
 	await open('the kinds', page.getByRole('button', { name: 'All kinds' }));
 	await page.goto('/data');
 	await isLive(page);
+	// A page has its keys once it is there.
+	await expect(page.getByRole('button', { name: 'New key' })).toBeEnabled();
 	await open('a new key', 'n');
 	return found;
 }
