@@ -556,7 +556,7 @@ fn raft_config(config: &Config) -> openraft::Config {
         max_payload_entries: 1024,
         max_append_entries: Some(4096),
         replication_lag_threshold: 1_000_000,
-        // A snapshot is a checkpoint; `keep_log_short` asks for one when the log is to be cut.
+        // A snapshot is a checkpoint; `keep_log_short` shows openraft the last one when the log is to be cut.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         purge_batch_size: 4096,
@@ -576,14 +576,15 @@ async fn keep_log_short(engine: Arc<Engine>) {
             retention = retention.min(engine.config.checkpoint_bytes as u64);
         }
         let upto = engine.log.purgeable(retention);
-        if upto == 0 {
-            continue;
+        // No checkpoint is made for it: one comes soon enough, and each costs as much as many writes.
+        let upto = upto.min(engine.reader.checkpoint_position().index.0);
+        let known =
+            engine.raft.metrics().borrow_watched().snapshot.as_ref().map_or(0, |id| id.index);
+        // openraft purges what a snapshot that it knows covers; it looks at the last checkpoint.
+        if upto > known && engine.raft.trigger().snapshot().await.is_err() {
+            return;
         }
-        let checkpoint = engine.reader.checkpoint_position();
-        let upto = upto.min(checkpoint.index.0);
-        if engine.raft.trigger().snapshot().await.is_err()
-            || engine.raft.trigger().purge_log(upto).await.is_err()
-        {
+        if upto > 0 && engine.raft.trigger().purge_log(upto).await.is_err() {
             return;
         }
     }

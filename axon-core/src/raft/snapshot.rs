@@ -37,7 +37,7 @@ pub(crate) enum SnapshotData {
     Verified(Box<VerifiedSnapshot>, Option<Turn>),
 }
 
-/// Makes a snapshot: forces a checkpoint.
+/// Makes a snapshot: the last checkpoint, or the first one.
 pub(crate) struct Builder {
     pub(crate) checkpointer: Checkpointer,
     pub(crate) store: Arc<dyn StateStore>,
@@ -47,7 +47,9 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotData>, io::Error> {
-        self.checkpointer.checkpoint_now().await?;
+        if self.checkpointer.position().is_start() {
+            self.checkpointer.checkpoint_now().await?;
+        }
         let store = self.store.clone();
         let source = runtime::blocking(move || SnapshotSource::open(&*store)).await?;
         let meta = meta(source.position())?;
