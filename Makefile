@@ -92,7 +92,7 @@ hostile: build ## Send a server, a launcher and their peer ports what nobody mus
 proof: sim hostile properties chaos-tools ui ## Show that the promises are kept: the figures of docs/reliability.md (a quarter of an hour)
 	$(CARGO) build --release -p axon-server -p axon-launcher -p axon-benches --bin axon-server --bin axon-launcher --bin chaos --bin acceptance
 	$(TARGET)/release/chaos --seconds 60 --trials r4,r5
-	$(TARGET)/release/chaos --seconds 20 --trials r8,r11,r15
+	$(TARGET)/release/chaos --seconds 20 --trials r8,r11,r15,blocked
 	$(TARGET)/release/acceptance --rounds 20 --points 3,14,15,19,20
 
 torture: build ## Cut the power of a faulty disk at every operation, and damage every part of what lies on it (FLIP_STEP=1 CUT_SEEDS=60: all)

@@ -166,6 +166,14 @@ pub(crate) struct Base {
     pub totals: Totals,
 }
 
+impl Base {
+    /// Reads one row.
+    pub(crate) fn get(&self, space: Space, key: &Bytes) -> Result<Option<Bytes>> {
+        let sealed = self.view.get(space, key)?;
+        sealed.map(|sealed| unseal(space, key, sealed)).transpose()
+    }
+}
+
 /// A state as it was read from the engine.
 pub(crate) struct Loaded {
     pub base: Arc<Base>,

@@ -88,6 +88,11 @@ impl Checkpointer {
         }
     }
 
+    /// Where the last checkpoint stands.
+    pub(crate) fn position(&self) -> Position {
+        self.inner.core().base.position.clone()
+    }
+
     /// Reports whether the disk has room for a checkpoint now.
     pub fn has_room(&self) -> bool {
         let overlay = {
@@ -144,6 +149,7 @@ pub(crate) fn begin(inner: &Arc<Inner>, core: &mut Core) {
     });
     core.underway = Some(Underway { number, commits: false });
     core.frozen = Some(frozen.overlay.clone());
+    core.present.freeze();
     core.dirty_since = None;
     inner.publish(core);
     runtime::spawn(wait_for_log(Job { inner: inner.clone(), frozen, number }));
@@ -202,6 +208,7 @@ impl Job {
             Ok(base) => {
                 core.base = Arc::new(base);
                 core.frozen = None;
+                core.present.thaw();
                 inner.publish(&core);
                 let mut taken =
                     inner.checkpoint_micros.lock().unwrap_or_else(PoisonError::into_inner);

@@ -33,8 +33,7 @@ impl<'a> Layers<'a> {
                 Lookup::Row(row) => return Ok(Some(row)),
             }
         }
-        let sealed = self.base.view.get(space, key)?;
-        sealed.map(|sealed| unseal(space, key, sealed)).transpose()
+        self.base.get(space, key)
     }
 
     /// Reads the rows between two bounds, in key order or against it.

@@ -18,6 +18,7 @@ mod merge;
 mod notes;
 mod overlay;
 mod past;
+mod present;
 mod scrub;
 mod seal;
 pub mod transfer;
@@ -36,18 +37,17 @@ pub use view::{StateReader, View};
 use crate::command::Outcome;
 use crate::error::StorageError;
 use crate::histogram::Histogram;
-use crate::machine::{Batch, Machine, Remark, Rows};
+use crate::machine::{Batch, Machine, Remark};
 use crate::runtime::{self, WorkerQueue};
-use crate::storage::{Result, Row, Space, StateStore};
+use crate::storage::{Result, StateStore};
 use crate::types::LogIndex;
 use base::{Base, Loaded};
 use bytes::Bytes;
 use checkpoint::{Job, Underway, begin};
-use merge::Layers;
 use notes::{Notes, Remarks};
 use overlay::Overlay;
+use present::{Latest, Present};
 use seal::RowHasher;
-use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -120,6 +120,7 @@ struct Core {
     sequence: u64,
     active: Arc<Overlay>,
     frozen: Option<Arc<Overlay>>,
+    present: Present,
     base: Arc<Base>,
     /// When the first entry after the last freeze was applied.
     dirty_since: Option<Instant>,
@@ -127,35 +128,6 @@ struct Core {
     checkpoints_begun: u64,
     /// A snapshot is being put in place: no checkpoint may begin.
     installing: bool,
-}
-
-/// The rows as the machine sees them: up to and with the change before.
-struct Latest<'a> {
-    active: &'a Overlay,
-    frozen: Option<&'a Overlay>,
-    base: &'a Base,
-}
-
-impl<'a> Latest<'a> {
-    fn layers(&self) -> Layers<'a> {
-        let Self { active, frozen, base } = *self;
-        Layers { active, sequence: u64::MAX, frozen, base }
-    }
-}
-
-impl Rows for Latest<'_> {
-    fn get(&self, space: Space, key: &Bytes) -> Result<Option<Bytes>> {
-        self.layers().get(space, key)
-    }
-
-    fn scan(
-        &self,
-        space: Space,
-        start: Bound<&[u8]>,
-        end: Bound<&[u8]>,
-    ) -> Result<Box<dyn Iterator<Item = Result<Row>> + '_>> {
-        Ok(Box::new(self.layers().scan(space, start, end, false)?.present()))
-    }
 }
 
 impl Core {
@@ -171,6 +143,7 @@ impl Core {
             sequence: 0,
             active: Arc::default(),
             frozen: None,
+            present: Present::default(),
             base,
             dirty_since: None,
             underway: None,
@@ -183,8 +156,8 @@ impl Core {
         self.check_order(entries, &position)?;
         let mut outcomes = Vec::with_capacity(entries.len());
         for StateEntry { index, stamp_millis, command } in entries {
-            let Self { machine, batch, active, frozen, base, .. } = self;
-            let rows = Latest { active, frozen: frozen.as_deref(), base };
+            let Self { machine, batch, active, frozen, present, base, .. } = self;
+            let rows = Latest { active, frozen: frozen.as_deref(), present, base };
             let outcome = machine.apply(&rows, batch, *index, *stamp_millis, command.as_deref())?;
             outcomes.push(outcome);
             self.take_changes();
@@ -199,8 +172,9 @@ impl Core {
 
     /// Writes what the machine writes once a batch. Done more often, it comes to the same.
     fn finish(&mut self) -> Result<()> {
-        let Self { machine, batch, active, frozen, base, .. } = self;
-        machine.finish(&Latest { active, frozen: frozen.as_deref(), base }, batch)?;
+        let Self { machine, batch, active, frozen, present, base, .. } = self;
+        let rows = Latest { active, frozen: frozen.as_deref(), present, base };
+        machine.finish(&rows, batch)?;
         self.take_changes();
         Ok(())
     }
@@ -251,6 +225,7 @@ impl Core {
                 self.totals.add(&mut self.hasher, change.space, &change.key, new);
             }
             self.sequence += 1;
+            self.present.note(change.space, &change.key, change.new.as_ref());
             self.active.insert(change.space, change.key, self.sequence, change.new);
         }
     }

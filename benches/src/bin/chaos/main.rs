@@ -11,9 +11,11 @@
 //! fixes which faults come in which order, and what clients ask; not when anything happens.
 //!
 //! Other trials are restarts with many keys (R8), a sync that fails (R11), an overload (R15), a steady load for
-//! hours (R18) and a slow disk (R20). The time to the next acknowledgement after a leader's death (R6), the
-//! paused leader (R7), and the removed node left running (R19) are points 3 and 19 of `acceptance`.
+//! hours (R18), a slow disk (R20), and two disks that do not sync. The time to the next acknowledgement after a
+//! leader's death (R6), the paused leader (R7), and the removed node left running (R19) are points 3 and 19 of
+//! `acceptance`.
 
+mod blocked;
 mod clients;
 mod cluster;
 mod failing;
@@ -42,7 +44,8 @@ struct Args {
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// The trials: r4 (processes and disks), r5 (network and clocks), r8 (restarts with
-    /// many keys), r11 (a sync fails), r15 (overload), r18 (steady load), r20 (a slow disk).
+    /// many keys), r11 (a sync fails), r15 (overload), r18 (steady load), r20 (a slow disk), blocked
+    /// (two disks that do not sync).
     #[arg(long, value_delimiter = ',', default_values_t = ["r4", "r5"].map(str::to_owned))]
     trials: Vec<String>,
     /// The seed of everything random.
@@ -92,9 +95,10 @@ async fn run(args: &Args) -> Check {
             "r11" => failing::run(&trial).await?,
             "r15" => overload::run(&trial).await?,
             "r18" => steady::run(&trial).await?,
+            "blocked" => blocked::run(&trial).await?,
             "r20" => slow::run(&trial).await?,
             _ => {
-                let all = "r4, r5, r8, r11, r15, r18 and r20";
+                let all = "r4, r5, r8, r11, r15, r18, r20 and blocked";
                 return Err(format!("there is no trial {name}; there are {all}"));
             }
         }
