@@ -137,8 +137,8 @@ async fn take(
     check_room(engine)?;
     let turn = within(engine.receptions.begin(announced.vote)).await?;
     let turn = turn.ok_or_else(|| failed("a newer leader sends one"))?;
-    let begin = move || SnapshotSink::begin(&*store, Some(cluster_id)).map(|sink| (sink, turn));
-    let (mut sink, mut turn) = runtime::blocking(begin).await.map_err(failed)?;
+    let open = move || SnapshotSink::begin(&*store, Some(cluster_id)).map(|sink| (sink, turn));
+    let (mut sink, mut turn) = runtime::blocking(open).await.map_err(failed)?;
     loop {
         let chunk = tokio::select! {
             biased;

@@ -10,10 +10,9 @@
 //! What cannot be done for want of rights or tools is said in a line that begins with `LEFT OUT`. The seed
 //! fixes which faults come in which order, and what clients ask; not when anything happens.
 //!
-//! Other trials are restarts with many keys (R8), a sync that fails (R11), an overload (R15), a steady load for
-//! hours (R18), a slow disk (R20), and two disks that do not sync. The time to the next acknowledgement after a
-//! leader's death (R6), the paused leader (R7), and the removed node left running (R19) are points 3 and 19 of
-//! `acceptance`.
+//! Other trials are leaders that are killed (R6), restarts with many keys (R8), a sync that fails (R11), an overload
+//! (R15), a steady load for hours (R18), a slow disk (R20), and two disks that do not sync. The paused leader (R7)
+//! and the removed node left running (R19) are point 19 of `acceptance`.
 
 mod blocked;
 mod clients;
@@ -21,6 +20,7 @@ mod cluster;
 mod failing;
 mod faults;
 mod inject;
+mod leaders;
 mod network;
 mod overload;
 mod restart;
@@ -43,8 +43,11 @@ struct Args {
     /// How long faults come, in each trial.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// The trials: r4 (processes and disks), r5 (network and clocks), r8 (restarts with
-    /// many keys), r11 (a sync fails), r15 (overload), r18 (steady load), r20 (a slow disk), blocked
+    /// Leaders that r6 kills.
+    #[arg(long, default_value_t = 20)]
+    kills: usize,
+    /// The trials: r4 (processes and disks), r5 (network and clocks), r6 (leaders killed), r8
+    /// (restarts with many keys), r11 (a sync fails), r15 (overload), r18 (steady load), r20 (a slow disk), blocked
     /// (two disks that do not sync).
     #[arg(long, value_delimiter = ',', default_values_t = ["r4", "r5"].map(str::to_owned))]
     trials: Vec<String>,
@@ -91,6 +94,7 @@ async fn run(args: &Args) -> Check {
         match name.as_str() {
             "r4" => trial.r4().await?,
             "r5" => trial.r5().await?,
+            "r6" => leaders::run(&trial, args.kills).await?,
             "r8" => restart::run(&trial).await?,
             "r11" => failing::run(&trial).await?,
             "r15" => overload::run(&trial).await?,
@@ -98,7 +102,7 @@ async fn run(args: &Args) -> Check {
             "blocked" => blocked::run(&trial).await?,
             "r20" => slow::run(&trial).await?,
             _ => {
-                let all = "r4, r5, r8, r11, r15, r18, r20 and blocked";
+                let all = "r4, r5, r6, r8, r11, r15, r18, r20 and blocked";
                 return Err(format!("there is no trial {name}; there are {all}"));
             }
         }

@@ -68,7 +68,7 @@ struct Tally {
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    match run(&args).await {
+    match Box::pin(run(&args)).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(violation) => {
@@ -81,34 +81,26 @@ async fn main() -> ExitCode {
 async fn run(args: &Args) -> Check<bool> {
     let seed = args.seed.unwrap_or_else(rand::random);
     println!("hostile --seed {seed}");
-    let mut rng = StdRng::seed_from_u64(seed);
     let server = binary(args.server.as_deref(), "axon-server")?;
     let launcher = binary(args.launcher.as_deref(), "axon-launcher")?;
     let directory = tempfile::Builder::new().prefix("axon-hostile-").tempdir();
     let directory = directory.map_err(|error| format!("no directory for the run: {error}"))?;
     let root = directory.path();
-    let mut all = Tally::default();
-    for kind in [Kind::Server, Kind::Launcher] {
-        let ports = ports::find(&mut rng)?;
-        let mut victim = match kind {
-            Kind::Server => Victim::server(&server, root, ports).await?,
-            Kind::Launcher => Victim::launcher(&launcher, &server, root, ports).await?,
-        };
-        let begun = Instant::now();
-        let attacked = attack(args, &mut victim, root, &mut rng).await;
-        let name = victim.site.name();
-        let ended = victim.end().await;
-        let (mut tally, memory) = attacked?;
-        ended?;
-        println!(
-            "{name}: {} requests in {:.0} s, {} faults, {memory:.0} MiB at the end",
-            tally.requests,
-            begun.elapsed().as_secs_f64(),
-            tally.faults.len(),
-        );
-        all.requests += tally.requests;
-        all.faults.extend(tally.faults.drain(..).map(|fault| format!("{name}: {fault}")));
-    }
+    let mut rng = StdRng::seed_from_u64(seed);
+    let ports = (ports::find(&mut rng)?, ports::find(&mut rng)?);
+    // Most of the time is waiting, for what must be cut off: both at a time.
+    let (of_server, of_launcher) = tokio::join!(
+        async {
+            let victim = Victim::server(&server, root, ports.0).await?;
+            attacked(args, victim, root, StdRng::seed_from_u64(seed)).await
+        },
+        async {
+            let victim = Victim::launcher(&launcher, &server, root, ports.1).await?;
+            attacked(args, victim, root, StdRng::seed_from_u64(seed)).await
+        },
+    );
+    let mut all = of_server?;
+    all.add(of_launcher?);
     for fault in all.faults.iter().take(TOLD_MAX) {
         println!("  FAULT {fault}");
     }
@@ -117,6 +109,26 @@ async fn run(args: &Args) -> Check<bool> {
         println!("kept: {}", directory.keep().display());
     }
     Ok(all.faults.is_empty())
+}
+
+/// Attacks a victim and ends it; says what came of it.
+async fn attacked(args: &Args, mut victim: Victim, root: &Path, mut rng: StdRng) -> Check<Tally> {
+    let begun = Instant::now();
+    let attacked = attack(args, &mut victim, root, &mut rng).await;
+    let name = victim.site.name();
+    let ended = victim.end().await;
+    let (mut tally, memory) = attacked?;
+    ended?;
+    println!(
+        "{name}: {} requests in {:.0} s, {} faults, {memory:.0} MiB at the end",
+        tally.requests,
+        begun.elapsed().as_secs_f64(),
+        tally.faults.len(),
+    );
+    for fault in &mut tally.faults {
+        *fault = format!("{name}: {fault}");
+    }
+    Ok(tally)
 }
 
 async fn attack(
