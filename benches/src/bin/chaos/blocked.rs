@@ -6,8 +6,6 @@ use crate::inject;
 use crate::trials::Trial;
 use axon_benches::ensure;
 use axon_benches::trial::{Check, PATIENCE, until, v1};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -20,15 +18,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 
 /// Tries it.
 pub async fn run(trial: &Trial<'_>) -> Check {
-    let mut rng = StdRng::seed_from_u64(trial.seed);
-    let surroundings = Surroundings::default();
-    let mut cluster = Cluster::start(trial.binary, trial.parent, &mut rng, surroundings).await?;
-    let tried = both(&mut cluster).await;
-    if tried.is_err() || trial.keep {
-        cluster.keep();
-    }
-    println!("blocked {}", tried.map_err(|what| format!("blocked: {what}"))?);
-    cluster.end().await
+    trial.on("blocked", Surroundings::default(), async |cluster| both(cluster).await).await
 }
 
 async fn both(cluster: &mut Cluster) -> Check<String> {

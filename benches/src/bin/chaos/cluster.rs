@@ -3,6 +3,7 @@
 use crate::network::Network;
 use axon_benches::ensure;
 use axon_benches::trial::http::{Call, Http};
+use axon_benches::trial::ledger::Ledger;
 use axon_benches::trial::mount::Mount;
 use axon_benches::trial::ports::{self, Ports};
 use axon_benches::trial::server::Server;
@@ -123,6 +124,22 @@ impl Cluster {
 
     pub fn places(&self) -> Vec<Place> {
         self.servers.iter().map(|server| Place { host: server.host, port: server.port }).collect()
+    }
+
+    /// The ports of all nodes, for calls on this machine.
+    pub fn ports(&self) -> Vec<u16> {
+        self.servers.iter().map(|server| server.port).collect()
+    }
+
+    /// Waits until every node holds all that was acknowledged, and nothing that was never sent.
+    pub async fn until_complete(&self, ledger: &Ledger) -> Check {
+        until("every node holds every pair", PATIENCE, async || {
+            for port in self.ports() {
+                ledger.check_complete(&self.http.dump(port).await?)?;
+            }
+            Ok(Some(()))
+        })
+        .await
     }
 
     /// Starts a node's process; over an empty directory it joins the others.

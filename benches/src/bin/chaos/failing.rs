@@ -9,8 +9,6 @@ use axon_benches::ensure;
 use axon_benches::trial::ledger::Ledger;
 use axon_benches::trial::stream::Stream;
 use axon_benches::trial::{Check, PATIENCE, until};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -21,15 +19,7 @@ const WATCHED: Duration = Duration::from_secs(3);
 
 /// Tries it.
 pub async fn run(trial: &Trial<'_>) -> Check {
-    let mut rng = StdRng::seed_from_u64(trial.seed);
-    let surroundings = Surroundings::default();
-    let mut cluster = Cluster::start(trial.binary, trial.parent, &mut rng, surroundings).await?;
-    let tried = both(&mut cluster).await;
-    if tried.is_err() || trial.keep {
-        cluster.keep();
-    }
-    println!("R11 {}", tried.map_err(|what| format!("R11: {what}"))?);
-    cluster.end().await
+    trial.on("R11", Surroundings::default(), async |cluster| both(cluster).await).await
 }
 
 async fn both(cluster: &mut Cluster) -> Check<String> {
@@ -56,7 +46,7 @@ async fn failing(
     name: &'static str,
     ledger: &mut Ledger,
 ) -> Check<Duration> {
-    let ports: Vec<u16> = cluster.places().iter().map(|place| place.port).collect();
+    let ports = cluster.ports();
     let stream = Stream::start(&cluster.http, &ports, name);
     stream.acknowledgement_after(Instant::now()).await?;
     let trace = cluster.root().join(format!("syncs-of-node{}", node + 1));
@@ -78,13 +68,7 @@ async fn failing(
     stream.end(ledger).await?;
     cluster.start_node(node)?;
     cluster.until_ready().await?;
-    until("every node holds every pair", PATIENCE, async || {
-        for port in &ports {
-            ledger.check_complete(&cluster.http.dump(*port).await?)?;
-        }
-        Ok(Some(()))
-    })
-    .await?;
+    cluster.until_complete(ledger).await?;
     Ok(lived)
 }
 

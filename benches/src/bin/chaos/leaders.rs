@@ -4,12 +4,10 @@
 use crate::cluster::{Cluster, Surroundings};
 use crate::trials::Trial;
 use axon_benches::ensure;
+use axon_benches::trial::Check;
 use axon_benches::trial::ledger::Ledger;
 use axon_benches::trial::load::Latencies;
 use axon_benches::trial::stream::Stream;
-use axon_benches::trial::{Check, PATIENCE, until};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use std::time::Instant;
 
 /// Milliseconds without an acknowledgement, in the middle of all and of 99 in 100.
@@ -18,19 +16,11 @@ const P99_MS_MAX: f64 = 2_500.0;
 
 /// Tries it.
 pub async fn run(trial: &Trial<'_>, kills: usize) -> Check {
-    let mut rng = StdRng::seed_from_u64(trial.seed);
-    let surroundings = Surroundings::default();
-    let mut cluster = Cluster::start(trial.binary, trial.parent, &mut rng, surroundings).await?;
-    let tried = killed(&mut cluster, kills).await;
-    if tried.is_err() || trial.keep {
-        cluster.keep();
-    }
-    println!("R6 {}", tried.map_err(|what| format!("R6: {what}"))?);
-    cluster.end().await
+    trial.on("R6", Surroundings::default(), async |cluster| killed(cluster, kills).await).await
 }
 
 async fn killed(cluster: &mut Cluster, kills: usize) -> Check<String> {
-    let ports: Vec<u16> = cluster.places().iter().map(|place| place.port).collect();
+    let ports = cluster.ports();
     let stream = Stream::start(&cluster.http, &ports, "leaders");
     let mut silences = Latencies::default();
     for _ in 0..kills {
@@ -46,13 +36,7 @@ async fn killed(cluster: &mut Cluster, kills: usize) -> Check<String> {
     let mut ledger = Ledger::default();
     stream.end(&mut ledger).await?;
     let hashes = cluster.settle().await?;
-    until("every node holds every pair", PATIENCE, async || {
-        for port in &ports {
-            ledger.check_complete(&cluster.http.dump(*port).await?)?;
-        }
-        Ok(Some(()))
-    })
-    .await?;
+    cluster.until_complete(&ledger).await?;
     let (p50, p99, longest) = (silences.at(0.5), silences.at(0.99), silences.at(1.0));
     let told = format!("p50 {p50:.0} ms, p99 {p99:.0} ms, max {longest:.0} ms");
     ensure!(p50 < P50_MS_MAX && p99 < P99_MS_MAX, "the next acknowledgement took {told}");

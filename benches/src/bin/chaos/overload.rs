@@ -7,8 +7,6 @@ use axon_benches::ensure;
 use axon_benches::trial::http::Http;
 use axon_benches::trial::load::Latencies;
 use axon_benches::trial::{Check, rss_mib, until, v1};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,15 +33,11 @@ struct Answers {
 
 /// Tries it, for as long as `trial` says.
 pub async fn run(trial: &Trial<'_>) -> Check {
-    let mut rng = StdRng::seed_from_u64(trial.seed);
-    let surroundings = Surroundings::default();
-    let mut cluster = Cluster::start(trial.binary, trial.parent, &mut rng, surroundings).await?;
-    let tried = overload(&mut cluster, Duration::from_secs(trial.seconds)).await;
-    if tried.is_err() || trial.keep {
-        cluster.keep();
-    }
-    println!("R15 {}", tried.map_err(|what| format!("R15: {what}"))?);
-    cluster.end().await
+    trial
+        .on("R15", Surroundings::default(), async |cluster| {
+            overload(cluster, Duration::from_secs(trial.seconds)).await
+        })
+        .await
 }
 
 async fn overload(cluster: &mut Cluster, time: Duration) -> Check<String> {

@@ -9,8 +9,6 @@ use axon_benches::trial::http::Call;
 use axon_benches::trial::stream::Stream;
 use axon_benches::trial::{Check, PATIENCE, ledger::Ledger, until};
 use hyper::{Method, StatusCode};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use std::time::{Duration, Instant};
 
 const KEYS: [u32; 2] = [100_000, 1_000_000];
@@ -22,19 +20,11 @@ const SERVING_WITHIN: Duration = Duration::from_secs(2);
 
 /// Tries it.
 pub async fn run(trial: &Trial<'_>) -> Check {
-    let mut rng = StdRng::seed_from_u64(trial.seed);
-    let surroundings = Surroundings::default();
-    let mut cluster = Cluster::start(trial.binary, trial.parent, &mut rng, surroundings).await?;
-    let tried = both(&mut cluster).await;
-    if tried.is_err() || trial.keep {
-        cluster.keep();
-    }
-    println!("R8 {}", tried.map_err(|what| format!("R8: {what}"))?);
-    cluster.end().await
+    trial.on("R8", Surroundings::default(), async |cluster| both(cluster).await).await
 }
 
 async fn both(cluster: &mut Cluster) -> Check<String> {
-    let ports: Vec<u16> = cluster.places().iter().map(|place| place.port).collect();
+    let ports = cluster.ports();
     let mut told = Vec::new();
     for (keys, name) in KEYS.into_iter().zip(["restart/some", "restart/many"]) {
         let value = "v".repeat(VALUE_BYTES);

@@ -8,8 +8,6 @@ use axon_benches::ensure;
 use axon_benches::trial::http::Http;
 use axon_benches::trial::load::{Latencies, Load};
 use axon_benches::trial::{Check, until, v1};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,16 +26,9 @@ const P99_MS_MAX: f64 = 2_000.0;
 
 /// Tries it.
 pub async fn run(trial: &Trial<'_>) -> Check {
-    let mut rng = StdRng::seed_from_u64(trial.seed);
     let more = ["--sync-p99-max", SYNC_P99_MAX].map(str::to_owned).to_vec();
     let surroundings = Surroundings { more, ..Surroundings::default() };
-    let mut cluster = Cluster::start(trial.binary, trial.parent, &mut rng, surroundings).await?;
-    let tried = slowed(&mut cluster).await;
-    if tried.is_err() || trial.keep {
-        cluster.keep();
-    }
-    println!("R20 {}", tried.map_err(|what| format!("R20: {what}"))?);
-    cluster.end().await
+    trial.on("R20", surroundings, async |cluster| slowed(cluster).await).await
 }
 
 async fn slowed(cluster: &mut Cluster) -> Check<String> {

@@ -7,8 +7,6 @@ use crate::trials::Trial;
 use axon_benches::ensure;
 use axon_benches::trial::load::{Latencies, Load};
 use axon_benches::trial::{Check, rss_mib, v1};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use rustix::process::Signal;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,18 +39,15 @@ struct Sample {
 
 /// Tries it, for as long as `trial` says.
 pub async fn run(trial: &Trial<'_>) -> Check {
-    let mut rng = StdRng::seed_from_u64(trial.seed);
     let (log, history) = (LOG_RETENTION_BYTES.to_string(), HISTORY_BYTES.to_string());
     let more = ["--log-retention-bytes", &log, "--history-bytes", &history];
     let more = more.map(str::to_owned).to_vec();
     let surroundings = Surroundings { more, ..Surroundings::default() };
-    let mut cluster = Cluster::start(trial.binary, trial.parent, &mut rng, surroundings).await?;
-    let tried = steady(&mut cluster, Duration::from_secs(trial.seconds)).await;
-    if tried.is_err() || trial.keep {
-        cluster.keep();
-    }
-    println!("R18 {}", tried.map_err(|what| format!("R18: {what}"))?);
-    cluster.end().await
+    trial
+        .on("R18", surroundings, async |cluster| {
+            steady(cluster, Duration::from_secs(trial.seconds)).await
+        })
+        .await
 }
 
 async fn steady(cluster: &mut Cluster, time: Duration) -> Check<String> {

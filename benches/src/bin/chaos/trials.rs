@@ -21,6 +21,25 @@ pub struct Trial<'a> {
 }
 
 impl Trial<'_> {
+    /// Tries `what` on a cluster in `surroundings`, and tells under `goal` what came of it. The cluster's
+    /// directory stays when that was no good.
+    pub async fn on(
+        &self,
+        goal: &str,
+        surroundings: Surroundings,
+        what: impl AsyncFnOnce(&mut Cluster) -> Check<String>,
+    ) -> Check {
+        let mut rng = StdRng::seed_from_u64(self.seed);
+        let started = Cluster::start(self.binary, self.parent, &mut rng, surroundings).await;
+        let mut cluster = started.map_err(|what| format!("{goal}: {what}"))?;
+        let tried = what(&mut cluster).await;
+        if tried.is_err() || self.keep {
+            cluster.keep();
+        }
+        println!("{goal} {}", tried.map_err(|what| format!("{goal}: {what}"))?);
+        cluster.end().await
+    }
+
     /// Kill, pause, wipe, a full disk.
     pub async fn r4(&self) -> Check {
         let small_disk = can_mount();
