@@ -148,12 +148,24 @@ test.describe('without a mouse', () => {
 		await page.goto('/');
 		await isLive(page);
 
+		// A key right after a dialog was closed, before the focus has left it, is for the page.
+		const dialog = page.getByRole('dialog');
+		await page.keyboard.press('?');
+		await expect(dialog.getByRole('checkbox')).toBeFocused();
+		await page.evaluate(() => {
+			document.querySelector<HTMLDialogElement>('dialog[open]')?.close();
+			const slash = new KeyboardEvent('keydown', { key: '/', bubbles: true });
+			document.activeElement?.dispatchEvent(slash);
+		});
+		await expect(dialog.getByRole('combobox')).toBeFocused();
+		await page.keyboard.press('Escape');
+		await expect(dialog).toHaveCount(0);
+
 		await page.keyboard.press('g');
 		await page.keyboard.press('n');
 		await expect(page.getByRole('heading', { level: 1 })).toHaveText('Nodes');
 		await tabTo(page, page.getByRole('main').getByRole('button', { name: 'Add node' }));
 		await page.keyboard.press('Enter');
-		const dialog = page.getByRole('dialog');
 		await expect(dialog.getByLabel('Name')).toBeFocused();
 		await page.keyboard.press('Control+a');
 		await page.keyboard.type('nimble');

@@ -21,9 +21,13 @@ export const EVERYWHERE = 'Everywhere';
 /** How long the second key of a pair may take. */
 const PAIR_MS = 1500;
 
-const TYPING = 'input, textarea, select, [contenteditable]:not([contenteditable="false"])';
-const PRESSABLE = 'a, button, summary, [role="menuitem"], [role="option"], [role="tab"]';
-const MOVING = '[role="menu"], [role="listbox"], [role="tablist"], [role="radiogroup"]';
+const TICKED = '[type="checkbox"], [type="radio"]';
+const TYPING = `input:not(${TICKED}), textarea, select, [contenteditable]:not([contenteditable="false"])`;
+const PRESSABLE = `a, button, summary, ${TICKED}, [role="menuitem"], [role="option"], [role="tab"]`;
+const MOVING =
+	'[type="radio"], [role="menu"], [role="listbox"], [role="tablist"], [role="radiogroup"]';
+/** A dialog keeps the focus for a moment after it was closed. */
+const CLOSED = 'dialog:not([open])';
 
 /** A key as it is written in `keys`. */
 export function keyName(event: Pick<KeyboardEvent, 'key' | 'ctrlKey' | 'metaKey' | 'shiftKey'>) {
@@ -37,6 +41,7 @@ export function keyName(event: Pick<KeyboardEvent, 'key' | 'ctrlKey' | 'metaKey'
 /** Whether an element keeps this key for itself. */
 export function keeps(target: EventTarget | null, key: string): boolean {
 	if (key.startsWith('Mod+') || !(target instanceof Element)) return false;
+	if (target.closest(CLOSED)) return false;
 	if (target.closest(TYPING)) return true;
 	if (key === 'Enter' || key === ' ') return target.closest(PRESSABLE) !== null;
 	return key.startsWith('Arrow') && target.closest(MOVING) !== null;

@@ -85,6 +85,20 @@ describe('shortcuts', () => {
 		expect(run).not.toHaveBeenCalled();
 	});
 
+	it('acts though a field of a dialog that was just closed has the focus still', () => {
+		const run = add('t');
+		press(all, 't', {}, inside('<dialog><input data-here></dialog>'));
+		expect(run).toHaveBeenCalledTimes(1);
+	});
+
+	it('acts on what is ticked and not typed into, but leaves it its Space', () => {
+		const run = add('t');
+		const target = inside('<input type="checkbox" data-here>');
+		press(all, 't', {}, target);
+		expect(run).toHaveBeenCalledTimes(1);
+		expect(keeps(target, ' ')).toBe(true);
+	});
+
 	it('can be switched off where they are characters', () => {
 		const [character, pair, named] = [add('t'), add('g n'), add('Delete')];
 		prefs.shortcuts = false;
