@@ -11,9 +11,10 @@
 //! * a socket is closed only after what the client still sends was drained (bounded), or the kernel
 //!   would reset the connection and take our last answer with it.
 
+use crate::rest::{RequestBody, Rest};
 use crate::{HEAD_BYTES_MAX, Refusal, Tracked, Words};
 use bytes::Bytes;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -306,7 +307,7 @@ pub async fn recover(error: &io::Error) {
 /// before. Once `draining` holds `true`, it ends with the running request.
 pub async fn drive<F, B>(
     stream: TcpStream,
-    handle: impl Fn(Request<Incoming>) -> F,
+    handle: impl Fn(Request<RequestBody>) -> F,
     words: Words,
     patience: Patience,
     mut draining: watch::Receiver<bool>,
@@ -317,12 +318,15 @@ pub async fn drive<F, B>(
 {
     let activity = Arc::new(Activity::new());
     let io = Watched { stream, activity: activity.clone(), words, improved: None };
+    let rest = Rest::default();
     let service = service_fn(|request| {
         let answered = Answered(activity.clone());
         activity.enter(BUSY);
-        let answering = handle(request);
+        let answering = handle(rest.of(request));
+        let rest = &rest;
         async move {
             let response = answering.await;
+            rest.read().await;
             Ok::<_, Infallible>(response.map(|body| Tracked::new(body, answered)))
         }
     });

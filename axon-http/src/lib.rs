@@ -6,6 +6,7 @@
 //!
 //! * a head, a rest, an answer that is not taken: [`Patience`], watched by [`drive`];
 //! * a request body: [`Arriving`], for handlers that do not bound it themselves;
+//! * a request that is answered before all of it has come: [`RequestBody`], whose rest is read;
 //! * what is no HTTP at all gets a whole answer, too, where hyper would send a bare status.
 //!
 //! It does not count connections, route requests, or speak HTTP/2 and TLS.
@@ -14,9 +15,11 @@
 
 mod body;
 mod conn;
+mod rest;
 
 pub use body::{Arriving, Late, Tracked};
 pub use conn::{Patience, drive, ready, recover, refuse};
+pub use rest::RequestBody;
 
 use std::time::Duration;
 

@@ -7,13 +7,12 @@
 //! * what is refused before there is a request is said as every other fault is.
 
 use crate::problem::Problem;
-use axon_http::{Arriving, Patience, Refusal};
+use axon_http::{Arriving, Patience, Refusal, RequestBody};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::{IntoResponse, Response};
 use hyper::Request;
-use hyper::body::Incoming;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -63,7 +62,7 @@ pub async fn serve(listener: TcpListener, router: Router) {
     }
 }
 
-async fn answer(router: Router, peer: SocketAddr, request: Request<Incoming>) -> Response {
+async fn answer(router: Router, peer: SocketAddr, request: Request<RequestBody>) -> Response {
     let (head, body) = request.into_parts();
     let (body, late) = Arriving::new(body);
     let mut request = Request::from_parts(head, Body::new(body));

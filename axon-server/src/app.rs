@@ -28,7 +28,7 @@ use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, delete, get, post};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use hyper::body::Incoming;
+use axon_http::RequestBody;
 use std::any::Any;
 use std::fmt::Write;
 use std::panic::AssertUnwindSafe;
@@ -108,7 +108,7 @@ impl App {
     }
 
     /// Answers `request`, whatever it is.
-    pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn handle(&self, request: Request<RequestBody>) -> Response<Body> {
         let begun = Instant::now();
         let running = Running::new(&self.shared.requests.running);
         let (id, theirs) = self.ids.of(request.headers());
@@ -134,7 +134,7 @@ impl App {
         response
     }
 
-    async fn dispatch(&self, request: Request<Incoming>) -> (Route, Response<Body>) {
+    async fn dispatch(&self, request: Request<RequestBody>) -> (Route, Response<Body>) {
         const PAIRS: &str = "/kv/";
         if let Err(problem) = self.guard.check(&request) {
             return (Route::OTHER, problem.into_response());

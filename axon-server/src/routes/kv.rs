@@ -19,7 +19,7 @@ use axum::http::header::TRAILER;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use hyper::body::Incoming;
+use axon_http::RequestBody;
 use std::borrow::Cow;
 
 const SKIPPED: HeaderName = HeaderName::from_static("x-axon-skipped");
@@ -27,7 +27,7 @@ const SKIPPED: HeaderName = HeaderName::from_static("x-axon-skipped");
 /// `GET, HEAD, PUT, DELETE /kv/{key}`; `encoded` is the key as it stands in the path.
 pub(crate) async fn pair(
     shared: &Shared,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     prefix: &str,
 ) -> Result<Response<Body>, Problem> {
     let encoded = &request.uri().path()[prefix.len()..];
@@ -65,7 +65,7 @@ async fn get(shared: &Shared, key: &str) -> Result<Response<Body>, Problem> {
 async fn put(
     shared: &Shared,
     key: Bytes,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Result<Response<Body>, Problem> {
     require_json(request.headers())?;
     let store = conditions::once(&shared.store, request.headers())?;
@@ -88,7 +88,7 @@ async fn put(
 /// count is known only at the end and the store may be larger than memory.
 pub(crate) async fn all(
     shared: &Shared,
-    request: &Request<Incoming>,
+    request: &Request<RequestBody>,
 ) -> Result<Response<Body>, Problem> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Problem::method_not_allowed("GET, HEAD"));

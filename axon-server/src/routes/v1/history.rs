@@ -14,7 +14,7 @@ use axon_core::{Error, runtime};
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
 use bytes::Bytes;
-use hyper::body::Incoming;
+use axon_http::RequestBody;
 use utoipa::IntoParams;
 
 const LIMIT_DEFAULT: usize = 100;
@@ -71,7 +71,7 @@ problems! {
 )]
 pub(super) async fn answer(
     shared: &Shared,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Result<Response<Body>, Problem> {
     let key = owned(key::bytes(&request.uri().path()[HISTORIES.len()..])?);
     check_key(shared, &key)?;

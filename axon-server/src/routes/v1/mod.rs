@@ -25,7 +25,7 @@ use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderValue, Request, Response};
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use hyper::body::Incoming;
+use axon_http::RequestBody;
 use std::borrow::Cow;
 use utoipa::{IntoParams, ToSchema};
 
@@ -49,7 +49,7 @@ pub(crate) fn route(path: &str) -> Option<Route> {
 pub(crate) async fn answer(
     shared: &Shared,
     route: Route,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Response<Body> {
     let answer = match route {
         Route::V1_PAIR => pair::answer(shared, request).await,

@@ -21,14 +21,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use hyper::body::Incoming;
+use axon_http::RequestBody;
 
 const RAW: &str = "application/octet-stream";
 
 /// `GET, HEAD, PUT, DELETE /v1/kv/{key}`
 pub(super) async fn answer(
     shared: &Shared,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
     let key = owned(key::bytes(&head.uri.path()[PAIRS.len()..])?);
@@ -91,7 +91,7 @@ async fn put(
     shared: &Shared,
     key: Bytes,
     head: &Parts,
-    body: Incoming,
+    body: RequestBody,
 ) -> Result<Response<Body>, Problem> {
     Params::parse(head.uri.query())?.finish()?;
     let condition = conditions::of_write(&head.headers, &key)?;

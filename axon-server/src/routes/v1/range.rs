@@ -16,7 +16,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response};
 use bytes::Bytes;
-use hyper::body::Incoming;
+use axon_http::RequestBody;
 use utoipa::{IntoParams, ToSchema};
 
 const LINES: &str = "application/x-ndjson";
@@ -24,7 +24,7 @@ const LINES: &str = "application/x-ndjson";
 /// `GET, HEAD, DELETE /v1/kv`
 pub(super) async fn answer(
     shared: &Shared,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Result<Response<Body>, Problem> {
     let (head, _) = request.into_parts();
     let query = head.uri.query();

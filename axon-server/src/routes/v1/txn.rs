@@ -10,7 +10,7 @@ use crate::routes::{at, json, require_json};
 use crate::wire::{self, txn};
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
-use hyper::body::Incoming;
+use axon_http::RequestBody;
 
 problems! {
     TxnProblems = [Code::BadCompare, Code::DuplicateKey], BODY, ONCE, WRITE, QUORUM;
@@ -39,7 +39,7 @@ problems! {
 )]
 pub(super) async fn answer(
     shared: &Shared,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
     if head.method != Method::POST {
