@@ -325,8 +325,8 @@ pub async fn drive<F, B>(
         let answering = handle(rest.of(request));
         let rest = &rest;
         async move {
-            let response = answering.await;
-            rest.read().await;
+            let mut response = answering.await;
+            rest.read_before(&mut response).await;
             Ok::<_, Infallible>(response.map(|body| Tracked::new(body, answered)))
         }
     });

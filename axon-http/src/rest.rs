@@ -1,17 +1,19 @@
-//! The rest of a request that was answered before all of it was there.
+//! The rest of a request that is answered before all of it has come.
 //!
-//! Hyper sends such an answer and closes the connection. A client that still sends, as a proxy does,
-//! may then see a broken connection and no answer. So a body that a handler gave up comes back here,
-//! and what is missing of it is read before the answer goes out. Invariants:
+//! Hyper sends such an answer and then closes the connection, without a word of that in the answer. A
+//! client that keeps its connections, as a proxy does, sends its next request into a closed one. So a
+//! body that a handler gave up comes back here, and what is missing of it is read before the answer
+//! goes out. Invariants:
 //!
+//! * an answer after which the connection is closed says so;
 //! * no more than [`REST_BYTES_MAX`] are read, and not for longer than [`REST_TIMEOUT`]: the rest of
 //!   what is larger or slower is not worth a connection;
 //! * a client that asks first whether it may send its body is not told to.
 
 use bytes::Bytes;
-use hyper::Request;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::EXPECT;
+use hyper::header::{CONNECTION, EXPECT, HeaderValue};
+use hyper::{Request, Response};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,19 +32,25 @@ const REST_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct RequestBody {
     /// `None` only while it is dropped.
     body: Option<Incoming>,
-    /// `None` if nothing may be left.
+    /// `None` if there is no body.
     rest: Option<Rest>,
+    /// The client sends it only once it is told to.
+    held_back: bool,
 }
 
-/// Where a connection finds the body that its running request gave up.
+/// What became of the body of the request that runs on a connection.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Rest(Arc<Mutex<GivenUp>>);
+pub(crate) struct Rest(Arc<Mutex<Arrival>>);
 
 #[derive(Debug, Default)]
-struct GivenUp {
-    /// Whether a request runs: who gives up a body after its answer, gives up its connection.
-    awaited: bool,
-    body: Option<Incoming>,
+enum Arrival {
+    /// All of it has come, or there was none, or no request runs.
+    #[default]
+    Complete,
+    /// Not all of it has come, as far as is known.
+    Incomplete,
+    /// Nobody wants what has not come.
+    GivenUp(Incoming),
 }
 
 impl Rest {
@@ -50,37 +58,46 @@ impl Rest {
     pub(crate) fn of(&self, request: Request<Incoming>) -> Request<RequestBody> {
         let held_back = request.headers().contains_key(EXPECT);
         request.map(|body| {
-            let rest = (!held_back && !body.is_end_stream()).then(|| self.clone());
+            let rest = (!body.is_end_stream()).then(|| self.clone());
             if rest.is_some() {
-                self.given_up().awaited = true;
+                *self.arrival() = Arrival::Incomplete;
             }
-            RequestBody { body: Some(body), rest }
+            RequestBody { body: Some(body), rest, held_back }
         })
     }
 
-    /// Reads what came back, within bounds.
-    pub(crate) async fn read(&self) {
-        let Some(body) = std::mem::take(&mut *self.given_up()).body else { return };
-        if body.size_hint().lower() <= REST_BYTES_MAX {
-            // Whatever comes of it, there is an answer to send.
-            let _ = timeout(REST_TIMEOUT, read(body)).await;
+    /// Reads, within bounds, what is left of the request that `answer` is for, and says in `answer`
+    /// whether the connection ends.
+    pub(crate) async fn read_before<B>(&self, answer: &mut Response<B>) {
+        // A body that is given up later belongs to no request that runs.
+        let arrival = std::mem::take(&mut *self.arrival());
+        let complete = match arrival {
+            Arrival::Complete => true,
+            Arrival::GivenUp(body) if body.size_hint().lower() <= REST_BYTES_MAX => {
+                timeout(REST_TIMEOUT, read(body)).await.unwrap_or(false)
+            }
+            Arrival::Incomplete | Arrival::GivenUp(_) => false,
+        };
+        if !complete {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
 
-    fn given_up(&self) -> MutexGuard<'_, GivenUp> {
+    fn arrival(&self) -> MutexGuard<'_, Arrival> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn read(mut body: Incoming) {
+/// Reads `body`, and returns whether it came to its end.
+async fn read(mut body: Incoming) -> bool {
     let mut left = REST_BYTES_MAX;
-    while let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let Ok(frame) = frame else { return false };
         let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-        match left.checked_sub(bytes) {
-            Some(less) => left = less,
-            None => return,
-        }
+        let Some(less) = left.checked_sub(bytes) else { return false };
+        left = less;
     }
+    true
 }
 
 impl RequestBody {
@@ -91,13 +108,15 @@ impl RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let (Some(rest), Some(body)) = (&self.rest, self.body.take())
-            && !body.is_end_stream()
-        {
-            let mut given_up = rest.given_up();
-            if given_up.awaited {
-                given_up.body = Some(body);
-            }
+        let (Some(rest), Some(body)) = (&self.rest, self.body.take()) else { return };
+        let mut arrival = rest.arrival();
+        if !matches!(*arrival, Arrival::Incomplete) {
+            return;
+        }
+        if body.is_end_stream() {
+            *arrival = Arrival::Complete;
+        } else if !self.held_back {
+            *arrival = Arrival::GivenUp(body);
         }
     }
 }
@@ -198,6 +217,7 @@ mod tests {
             client.write_all(format!("PUT /a HTTP/1.1\r\n{head}\r\n").as_bytes()).await.unwrap();
             let answer = answer(&mut client).await;
             assert!(answer.starts_with("HTTP/1.1 413"), "{head}: {answer}");
+            assert!(answer.contains("connection: close"), "{head}: {answer}");
             assert!(begun.elapsed() < at_most, "{head}: {:?}", begun.elapsed());
             let mut more = Vec::new();
             client.read_to_end(&mut more).await.unwrap();

@@ -14,12 +14,12 @@ use crate::routes::parts::{self, Content, Parts};
 use crate::routes::{APPLIED_INDEX, at, check_key, json, require_json};
 use crate::wire;
 use axon_core::types::{KeyRange, KeyValue};
+use axon_http::RequestBody;
 use axum::body::Body;
 use axum::http::header::TRAILER;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use axon_http::RequestBody;
 use std::borrow::Cow;
 
 const SKIPPED: HeaderName = HeaderName::from_static("x-axon-skipped");

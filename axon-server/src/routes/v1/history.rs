@@ -11,10 +11,10 @@ use crate::wire::{self, kv};
 use axon_core::store::{KeyVersion, PAGE_BYTES_MAX, Snapshot};
 use axon_core::types::Revision;
 use axon_core::{Error, runtime};
+use axon_http::RequestBody;
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
 use bytes::Bytes;
-use axon_http::RequestBody;
 use utoipa::IntoParams;
 
 const LIMIT_DEFAULT: usize = 100;

@@ -20,12 +20,12 @@ use crate::routes::{APPLIED_INDEX, at};
 use axon_core::store::{ReadConsistency, Snapshot};
 use axon_core::types::{LogIndex, Revision};
 use axon_core::{Error, Store};
+use axon_http::RequestBody;
 use axum::body::Body;
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderValue, Request, Response};
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use axon_http::RequestBody;
 use std::borrow::Cow;
 use utoipa::{IntoParams, ToSchema};
 

@@ -12,6 +12,7 @@ use crate::wire::{self, kv};
 use axon_core::store::{Deleted, OpResult, Written};
 use axon_core::types::{KeyValue, Revision};
 use axon_core::{Compare, Op, Store, runtime};
+use axon_http::RequestBody;
 use axum::body::Body;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, VARY,
@@ -21,7 +22,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use axon_http::RequestBody;
 
 const RAW: &str = "application/octet-stream";
 

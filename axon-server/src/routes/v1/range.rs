@@ -12,11 +12,11 @@ use crate::wire::{self, kv};
 use axon_core::runtime;
 use axon_core::store::{Cursor, LIMIT_DEFAULT, LIMIT_MAX, Query};
 use axon_core::types::{KeyRange, KeyValue};
+use axon_http::RequestBody;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response};
 use bytes::Bytes;
-use axon_http::RequestBody;
 use utoipa::{IntoParams, ToSchema};
 
 const LINES: &str = "application/x-ndjson";

@@ -8,9 +8,9 @@ use crate::params::Params;
 use crate::problem::{Code, Problem};
 use crate::routes::{at, json, require_json};
 use crate::wire::{self, txn};
+use axon_http::RequestBody;
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
-use axon_http::RequestBody;
 
 problems! {
     TxnProblems = [Code::BadCompare, Code::DuplicateKey], BODY, ONCE, WRITE, QUORUM;
