@@ -31,7 +31,7 @@ ON_DEBUG := AXON_LAUNCHER_BIN=$(abspath $(TARGET))/debug/axon-launcher
 EVERYTHING := --workspace --all-targets
 EXAMPLES    = $(shell sed -n '/^\[\[example\]\]/,/^name/s/^name *= *"\(.*\)"/\1/p' examples/Cargo.toml)
 
-.PHONY: help run test proof torture test-deep check bench bench-etcd deny clean acceptance once-cost screenshots ui ui-test ui-e2e ui-tools tools fmt clippy tidy build doc examples doctest fuzz tests chaos chaos-tools hostile properties bench-smoke bench-scale bench-tail sim mutants
+.PHONY: help run test proof torture test-deep check bench bench-etcd deny clean acceptance once-cost screenshots ui ui-test ui-e2e ui-tools tools fmt clippy tidy build doc examples doctest fuzz tests chaos chaos-tools hostile properties bench-smoke bench-record bench-once bench-scale bench-tail sim mutants
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -41,7 +41,7 @@ run: ui ## Build and start a cluster of three nodes with its dashboard (data in 
 	$(CARGO) build --release -p axon-server -p axon-launcher
 	$(TARGET)/release/axon-launcher --data-dir $(DATA) --nodes $(NODES) $(ARGS)
 
-test: tools fmt clippy build tidy doc examples doctest fuzz ui-test ui-e2e sim tests ## Everything that has to hold before a merge
+test: tools fmt clippy build tidy doc examples doctest fuzz ui-test ui-e2e tests proof ## Everything that has to hold before a merge
 
 # It has figures of its own to keep, and so the binaries that people run.
 test-deep: ui ui-tools ## What takes the dashboard long: a million keys, ten minutes of watching (a quarter of an hour)
@@ -50,7 +50,7 @@ test-deep: ui ui-tools ## What takes the dashboard long: a million keys, ten min
 
 check: fmt clippy tidy ## The quick part of it: format, lints, the rules of the tree
 
-BENCHES := apply log recovery snapshot put get txn range watch compaction
+BENCHES := machine apply log recovery snapshot put get txn range watch compaction
 
 bench: ## Run the benchmarks (a quarter of an hour; ARGS="put/3" selects; plots in target/criterion, figures in target/bench.json)
 	@mkdir -p $(TARGET)
@@ -58,8 +58,21 @@ bench: ## Run the benchmarks (a quarter of an hour; ARGS="put/3" selects; plots 
 	$(CARGO) bench -p axon-benches $(BENCHES:%=--bench %) -- $(ARGS)
 	$(CARGO) run --release -p axon-benches --bin bench_summary -- --target $(TARGET) --since $(TARGET)/bench.begun --out $(TARGET)/bench.json
 
+# A part of them, each in a process of its own; a filter begins with the benchmark that it is of.
+SMOKE := machine apply/overwrites log/append/64 put/3-replicas/1$$ put/3-replicas/64 put/3-replicas/256 get/3-replicas/linearizable/64 txn/3-replicas/64 range/now/get watch/puts/1000$$ recovery/keys/100000 snapshot/build
+
+bench-smoke: ## Run a part of the benchmarks, and print them as ratios to benches/recorded.json (two minutes; on a machine that does nothing else)
+	$(CARGO) build --release -p axon-benches --bin bench_summary
+	$(CARGO) bench -p axon-benches $(BENCHES:%=--bench %) --no-run
+	@touch $(TARGET)/bench.begun
+	@for what in $(SMOKE); do $(CARGO) bench -q -p axon-benches --bench "$${what%%/*}" -- --noplot --warm-up-time 1 --measurement-time 2 "$$what" || exit 1; done > $(TARGET)/bench-smoke.log 2>&1 || { tail -20 $(TARGET)/bench-smoke.log; exit 1; }
+	$(TARGET)/release/bench_summary --target $(TARGET) --since $(TARGET)/bench.begun --out $(TARGET)/bench-smoke.json --against benches/recorded.json
+
+bench-record: bench-smoke ## The same, and what came out is what later runs are compared with
+	cp $(TARGET)/bench-smoke.json benches/recorded.json
+
 # In the profile and with the features that everything else is built with.
-bench-smoke: build ## Run each benchmark once, to find out whether it still runs
+bench-once: build ## Run each benchmark once, to find out whether it still runs
 	$(CARGO) test --workspace $(BENCHES:%=--bench %)
 
 bench-scale: ## Measure what Axon costs as there is more: keys, bytes, connections, watchers, replicas (ten minutes; ARGS="--only keys")

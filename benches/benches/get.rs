@@ -29,10 +29,13 @@ fn get(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime starts");
     let keys = bench::size(KEYS, 100);
     for replicas in [1, 3, 5] {
+        let name = format!("get/{replicas}-replicas");
+        if !bench::is_chosen(&name) {
+            continue;
+        }
         let cluster = runtime.block_on(Replicas::start(replicas, &bench::directory(OWN)));
         let stores = cluster.stores();
         runtime.block_on(fill(&cluster, keys));
-        let name = format!("get/{replicas}-replicas");
         let mut group = criterion.benchmark_group(&name);
         group.throughput(Throughput::Elements(1)).sample_size(10);
         group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));

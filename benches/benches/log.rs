@@ -73,7 +73,7 @@ impl Appender {
 }
 
 fn append(criterion: &mut Criterion) {
-    if !bench::is_chosen("log") {
+    if !bench::is_chosen("log/append") {
         return;
     }
     let mut group = criterion.benchmark_group("log/append");
@@ -106,7 +106,7 @@ fn append(criterion: &mut Criterion) {
 }
 
 fn reopen(criterion: &mut Criterion) {
-    if !bench::is_chosen("log") {
+    if !bench::is_chosen("log/open") {
         return;
     }
     let mut group = criterion.benchmark_group("log/open");

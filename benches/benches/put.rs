@@ -27,9 +27,12 @@ fn put(criterion: &mut Criterion) {
     }
     let runtime = Runtime::new().expect("a runtime starts");
     for replicas in [1, 3, 5] {
+        let name = format!("put/{replicas}-replicas");
+        if !bench::is_chosen(&name) {
+            continue;
+        }
         let cluster = runtime.block_on(Replicas::start(replicas, &bench::directory(OWN)));
         let stores = cluster.stores();
-        let name = format!("put/{replicas}-replicas");
         let mut group = criterion.benchmark_group(&name);
         group.throughput(Throughput::Elements(1)).sample_size(10);
         group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));

@@ -20,8 +20,19 @@ pub fn is_trial() -> bool {
 }
 
 /// The benchmarks: what their ids begin with.
-const NAMES: [&str; 10] =
-    ["apply", "log", "recovery", "snapshot", "put", "get", "txn", "range", "watch", "compaction"];
+const NAMES: [&str; 11] = [
+    "machine",
+    "apply",
+    "log",
+    "recovery",
+    "snapshot",
+    "put",
+    "get",
+    "txn",
+    "range",
+    "watch",
+    "compaction",
+];
 
 /// Reports whether any of the benchmarks that begin with `name` can be among those that the command line
 /// selects: whoever asks for `put/3` should not wait until others have filled their stores.
@@ -31,10 +42,23 @@ pub fn is_chosen(name: &str) -> bool {
     filter.is_none_or(|filter| may_match(&filter, name))
 }
 
-/// Only a filter that begins with the name of another one is known not to match.
+/// Only a filter that begins with the name of a benchmark is known not to match others: it goes on like
+/// an id, to the middle of a part or to its end.
 fn may_match(filter: &str, name: &str) -> bool {
-    let begins = filter.split('/').next().unwrap_or_default();
-    begins == name || !NAMES.contains(&begins)
+    let mut parts = filter.split('/').peekable();
+    if !parts.peek().is_some_and(|begins| NAMES.contains(begins)) {
+        return true;
+    }
+    for part in name.split('/') {
+        let Some(wanted) = parts.next() else { return true };
+        if parts.peek().is_none() {
+            return part.starts_with(wanted);
+        }
+        if part != wanted {
+            return false;
+        }
+    }
+    true
 }
 
 /// Returns `full`, or in a trial `small`.
@@ -150,6 +174,8 @@ mod tests {
         assert!(may_match("put/3-replicas", "put") && may_match("put", "put"));
         assert!(!may_match("put/3-replicas", "get") && !may_match("log", "put"));
         assert!(may_match("3-replicas", "get") && may_match("pu", "put"));
+        assert!(may_match("put/3", "put/3-replicas") && !may_match("put/3", "put/1-replicas"));
+        assert!(may_match("log/open/100", "log/open") && !may_match("log/open/100", "log/append"));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! ([`axon_benches::bench`]). Only what is newer than `--since` is taken: reports of earlier runs, and of
 //! benchmarks that are gone, stay where they are.
 
+mod compare;
+
 use axon_benches::bench::NOTES;
 use clap::Parser;
 use serde_json::{Map, Value, json};
@@ -25,6 +27,9 @@ struct Args {
     /// Where it is written
     #[arg(long)]
     out: PathBuf,
+    /// Another summary, to stand beside this one in a table
+    #[arg(long)]
+    against: Option<PathBuf>,
 }
 
 type Check<T = ()> = Result<T, String>;
@@ -74,7 +79,11 @@ fn run(args: &Args) -> Check<String> {
     let summary = json!({ "format": 1, "benches": benches.collect::<Vec<_>>() });
     std::fs::write(&args.out, format!("{summary:#}\n"))
         .map_err(|error| format!("{}: {error}", args.out.display()))?;
-    Ok(format!("{}: {count} benchmarks", args.out.display()))
+    let table = match &args.against {
+        Some(recorded) => compare::table(&summary, &read(recorded)?),
+        None => String::new(),
+    };
+    Ok(format!("{table}{}: {count} benchmarks", args.out.display()))
 }
 
 /// A benchmark's id and figures.
@@ -165,7 +174,8 @@ mod tests {
     fn times_rates_and_notes_of_a_benchmark_stand_together() {
         let target = target();
         let out = target.path().join("bench.json");
-        let args = Args { target: target.path().into(), since: None, out: out.clone() };
+        let args =
+            Args { target: target.path().into(), since: None, out: out.clone(), against: None };
         run(&args).unwrap();
         let summary = read(&out).unwrap();
         let [bench] = &summary["benches"].as_array().unwrap()[..] else { panic!("{summary}") };
@@ -185,7 +195,12 @@ mod tests {
         let begun = fs::File::create(&since).unwrap();
         begun.set_modified(SystemTime::now() + std::time::Duration::from_mins(1)).unwrap();
         let out = target.path().join("bench.json");
-        let args = Args { target: target.path().into(), since: Some(since), out: out.clone() };
+        let args = Args {
+            target: target.path().into(),
+            since: Some(since),
+            out: out.clone(),
+            against: None,
+        };
         assert_eq!(run(&args).unwrap_err(), "no benchmark was run");
         assert!(!out.exists());
     }
