@@ -158,7 +158,7 @@ mod tests {
     async fn refusing() -> TcpStream {
         const PATIENCE: Patience = Patience {
             head: Duration::from_secs(10),
-            idle: Duration::from_secs(60),
+            idle: Duration::from_mins(1),
             stall: Duration::from_secs(30),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
