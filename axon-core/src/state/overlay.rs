@@ -22,19 +22,29 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) const SPACES: [Space; 4] = [Space::Kv, Space::History, Space::Changes, Space::Sessions];
 
 /// What a version costs beyond its key and row: a node of the map with its tower, two handles.
-const VERSION_OVERHEAD: usize = 128;
+const VERSION_OVERHEAD: usize = 144;
 
 /// A key with a moment. Sorts by key, then from new to old.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Versioned {
+    /// The first bytes of the key, filled up with zeros: where they differ, keys sort as they do. A
+    /// search compares them where it finds them, and seldom has to go to the key for more.
+    head: u128,
     key: Bytes,
     sequence: Reverse<u64>,
 }
 
 impl Versioned {
-    const fn new(key: Bytes, sequence: u64) -> Self {
-        Self { key, sequence: Reverse(sequence) }
+    fn new(key: Bytes, sequence: u64) -> Self {
+        Self { head: head(&key), key, sequence: Reverse(sequence) }
     }
+}
+
+fn head(key: &[u8]) -> u128 {
+    let mut head = [0; 16];
+    let len = key.len().min(head.len());
+    head[..len].copy_from_slice(&key[..len]);
+    u128::from_be_bytes(head)
 }
 
 type Versions = SkipMap<Versioned, Option<Bytes>>;
@@ -126,12 +136,12 @@ impl Overlay {
 }
 
 /// Where the versions of a key begin.
-const fn newest(key: Bytes) -> Versioned {
+fn newest(key: Bytes) -> Versioned {
     Versioned::new(key, u64::MAX)
 }
 
 /// Where they end.
-const fn oldest(key: Bytes) -> Versioned {
+fn oldest(key: Bytes) -> Versioned {
     Versioned::new(key, 0)
 }
 
@@ -187,7 +197,7 @@ impl Iterator for Ascending<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let entry = self.entry.take()?;
-            let Versioned { key, sequence } = entry.key();
+            let Versioned { key, sequence, .. } = entry.key();
             let within = match &self.end {
                 Bound::Included(end) => key <= end,
                 Bound::Excluded(end) => key < end,
@@ -288,6 +298,23 @@ mod tests {
         check(Bound::Included(b"b"), Bound::Excluded(b"d"), 9, "bc");
         check(Bound::Included(b"c"), Bound::Included(b"b"), 9, "");
         assert_eq!(keys(overlay.range(Space::Meta, Bound::Unbounded, Bound::Unbounded, 9)), "");
+    }
+
+    #[test]
+    fn keys_sort_by_their_bytes_however_long() {
+        let keys = ["", "\0", "\0\0", "a", "a\0", "a\0\u{1}", "a\u{1}", "ab"];
+        let long = ["", "\0", "a", "a\0", "b"].map(|end| format!("sixteen bytes ..{end}"));
+        let mut keys: Vec<Bytes> = keys.into_iter().map(bytes).collect();
+        keys.extend(long.into_iter().map(Bytes::from));
+        let overlay = Overlay::default();
+        for key in keys.iter().rev() {
+            overlay.insert(Space::Kv, key.clone(), 1, None);
+        }
+        let rows = overlay.range(Space::Kv, Bound::Unbounded, Bound::Unbounded, 1);
+        assert_eq!(rows.map(|(key, _)| key).collect::<Vec<_>>(), keys);
+        for key in &keys {
+            assert_eq!(overlay.get(Space::Kv, key, 1), Lookup::Removed);
+        }
     }
 
     #[test]
