@@ -3,8 +3,11 @@
 //! A row's every version stands in an ordered map under `(key, newest first)`; a read as of a
 //! sequence number takes the first version that is not younger. Invariants:
 //!
-//! * one writer, which hands out ever larger sequence numbers; any number of readers, none of which
-//!   takes a lock or sees a version younger than its own moment;
+//! * one writer, which hands out ever larger sequence numbers and waits for nobody; any number of
+//!   readers, none of which sees a version younger than its own moment;
+//! * readers of keys take no lock. Rows of the past (history, changes) are seldom read before a
+//!   checkpoint takes them, and to put each in its place costs apply more than the row: they are
+//!   only noted, and whoever reads them first puts in their place what was noted until then;
 //! * nothing is ever taken out: an overlay is dropped whole, once a checkpoint holds it.
 //!
 //! `meta` has no place here: the machine's registers and the applied position change with every
@@ -17,6 +20,7 @@ use crossbeam_skiplist::map::Entry;
 use std::cmp::Reverse;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The spaces whose rows the machine writes, and the state hash covers.
 pub(crate) const SPACES: [Space; 4] = [Space::Kv, Space::History, Space::Changes, Space::Sessions];
@@ -49,6 +53,32 @@ fn head(key: &[u8]) -> u128 {
 
 type Versions = SkipMap<Versioned, Option<Bytes>>;
 
+/// The versions of a space.
+#[derive(Default)]
+struct SpaceRows {
+    placed: Versions,
+    /// What was noted, and has no place yet.
+    noted: Mutex<Vec<(Versioned, Option<Bytes>)>>,
+    /// Held by the reader that gives places, so that others find them.
+    placing: Mutex<()>,
+}
+
+impl SpaceRows {
+    /// Puts what was noted in its place. In order, which is faster: one place is near the next.
+    fn settle(&self) {
+        let _placing = lock(&self.placing);
+        let mut noted = std::mem::take(&mut *lock(&self.noted));
+        noted.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        for (key, row) in noted {
+            self.placed.insert(key, row);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What an overlay knows of a row.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Lookup {
@@ -63,23 +93,37 @@ pub(crate) enum Lookup {
 /// Changes in memory. `None` instead of a row says that the row is gone.
 #[derive(Default)]
 pub(crate) struct Overlay {
-    spaces: [Versions; SPACES.len()],
+    spaces: [SpaceRows; SPACES.len()],
     bytes: AtomicUsize,
     rows: AtomicUsize,
 }
 
 impl Overlay {
-    fn versions(&self, space: Space) -> Option<&Versions> {
+    fn space(&self, space: Space) -> Option<&SpaceRows> {
         SPACES.iter().position(|known| *known == space).map(|place| &self.spaces[place])
+    }
+
+    /// The versions of a space, to be read.
+    fn versions(&self, space: Space) -> Option<&Versions> {
+        let rows = self.space(space)?;
+        if is_past(space) {
+            rows.settle();
+        }
+        Some(&rows.placed)
     }
 
     /// Adds a version, younger than every other.
     pub(crate) fn insert(&self, space: Space, key: Bytes, sequence: u64, row: Option<Bytes>) {
-        let Some(versions) = self.versions(space) else { return };
+        let Some(rows) = self.space(space) else { return };
         let row_bytes = row.as_ref().map_or(0, Bytes::len);
         self.bytes.fetch_add(VERSION_OVERHEAD + key.len() + row_bytes, Ordering::Relaxed);
         self.rows.fetch_add(1, Ordering::Relaxed);
-        versions.insert(Versioned::new(key, sequence), row);
+        let version = Versioned::new(key, sequence);
+        if is_past(space) {
+            lock(&rows.noted).push((version, row));
+        } else {
+            rows.placed.insert(version, row);
+        }
     }
 
     /// Reads a row as of `sequence`.
@@ -133,6 +177,11 @@ impl Overlay {
     pub(crate) fn rows(&self) -> usize {
         self.rows.load(Ordering::Relaxed)
     }
+}
+
+/// Whether a space's rows are seldom read.
+const fn is_past(space: Space) -> bool {
+    matches!(space, Space::History | Space::Changes)
 }
 
 /// Where the versions of a key begin.
