@@ -409,17 +409,18 @@ impl StateStore for JournalState {
         Ok(Arc::new(JournalView(lock(&self.present).clone())))
     }
 
-    fn commit(&self, changes: &[RowChange]) -> Result<()> {
+    fn commit(&self, changes: &mut dyn Iterator<Item = RowChange>) -> Result<()> {
         let mut journal = lock(&self.journal);
+        let changes: Vec<_> = changes.collect();
         let mut body = Vec::new();
-        for RowChange { space, key, value } in changes {
+        for RowChange { space, key, value } in &changes {
             encode_row(&mut body, *space, key, value.as_deref());
         }
         journal.append(&frame(&body))?;
         let mut present = lock(&self.present);
         let table = Arc::make_mut(&mut present);
         for RowChange { space, key, value } in changes {
-            table.set(*space, key.clone(), value.clone());
+            table.set(space, key, value);
         }
         Ok(())
     }

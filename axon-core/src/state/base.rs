@@ -137,7 +137,7 @@ impl Summary {
             Self::read(&*view)?.ok_or_else(|| corrupt("meta", "nothing was ever applied"))?;
         summary.count(&*view)?;
         let result = change(&mut summary)?;
-        store.commit(&summary.rows())?;
+        store.commit(&mut summary.rows().into_iter())?;
         Ok(result)
     }
 

@@ -224,21 +224,19 @@ impl Job {
 }
 
 fn write(inner: &Inner, frozen: &Frozen) -> Result<Base> {
-    let mut arena = BytesMut::new();
-    let mut changes = Vec::new();
-    for space in SPACES {
+    let rows = SPACES.into_iter().flat_map(|space| {
         let rows = frozen.overlay.range(space, Bound::Unbounded, Bound::Unbounded, u64::MAX);
-        changes.extend(rows.map(|(key, row)| {
-            let value = row.map(|row| seal(space, &key, &row, &mut arena));
-            RowChange { space, key, value }
-        }));
-    }
+        rows.map(move |(key, row)| (space, key, row))
+    });
+    let mut arena = BytesMut::new();
+    let mut changes = rows.map(|(space, key, row)| {
+        let value = row.map(|row| seal(space, &key, &row, &mut arena));
+        RowChange { space, key, value }
+    });
     if bug::on(Bug::AppliedNotAtomic) {
-        inner.store.commit(&changes)?;
-        changes.clear();
+        inner.store.commit(&mut changes)?;
     }
-    changes.extend(frozen.summary.rows());
-    inner.store.commit(&changes)?;
+    inner.store.commit(&mut changes.chain(frozen.summary.rows()))?;
     let Summary { position, totals, .. } = &frozen.summary;
     Ok(Base { view: inner.store.view()?, position: position.clone(), totals: *totals })
 }

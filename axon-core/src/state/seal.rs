@@ -23,12 +23,10 @@ fn checksum(space: Space, key: &[u8], row: &[u8]) -> u32 {
     crc32c::crc32c_append(crc, row)
 }
 
-/// Appends its checksum to a row, as it goes to the engine.
+/// Appends its checksum to a row, as it goes to the engine. `arena` is used again once the rows in
+/// it are gone.
 pub(crate) fn seal(space: Space, key: &[u8], row: &[u8], arena: &mut BytesMut) -> Bytes {
-    let needed = row.len() + CHECKSUM_BYTES;
-    if arena.capacity() < needed {
-        *arena = BytesMut::with_capacity(needed.max(1 << 20));
-    }
+    arena.reserve(row.len() + CHECKSUM_BYTES);
     arena.extend_from_slice(row);
     arena.put_u32_le(checksum(space, key, row));
     arena.split().freeze()

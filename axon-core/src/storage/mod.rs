@@ -225,8 +225,9 @@ pub trait StateStore: Send + Sync + 'static {
     /// Opens a view of what the last commit left.
     fn view(&self) -> Result<Arc<dyn StateView>>;
 
-    /// Applies `changes`, sorted by space and key, each key at most once.
-    fn commit(&self, changes: &[RowChange]) -> Result<()>;
+    /// Applies `changes`, sorted by space and key, each key at most once. They are made as they are
+    /// asked for: a checkpoint is not held in memory once more for the sake of its commit.
+    fn commit(&self, changes: &mut dyn Iterator<Item = RowChange>) -> Result<()>;
 
     /// Begins a new state beside the present one.
     fn replace(&self) -> Result<Box<dyn Replacement>>;

@@ -198,13 +198,16 @@ impl Engine {
         }
     }
 
-    fn commit(&self, changes: &[RowChange]) -> Result<()> {
+    fn commit(&self, changes: &mut dyn Iterator<Item = RowChange>) -> Result<()> {
         guarded(&self.path, || {
             let mut transaction = self.database.begin_write()?;
             transaction.set_quick_repair(true);
-            for run in changes.chunk_by(|one, next| one.space == next.space) {
-                let mut table = transaction.open_table(table(run[0].space))?;
-                for RowChange { key, value, .. } in run {
+            let mut changes = changes.peekable();
+            while let Some(space) = changes.peek().map(|change| change.space) {
+                let mut table = transaction.open_table(table(space))?;
+                while let Some(RowChange { key, value, .. }) =
+                    changes.next_if(|change| change.space == space)
+                {
                     match value {
                         Some(value) => drop(table.insert(key.as_ref(), value.as_ref())?),
                         None => drop(table.remove(key.as_ref())?),
@@ -307,7 +310,7 @@ impl StateStore for RedbState {
         Ok(Arc::new(RedbView { tables: Guarded(Some(tables)), engine }))
     }
 
-    fn commit(&self, changes: &[RowChange]) -> Result<()> {
+    fn commit(&self, changes: &mut dyn Iterator<Item = RowChange>) -> Result<()> {
         self.engine().commit(changes)
     }
 
@@ -489,7 +492,7 @@ mod tests {
         disk.create_dir(directory).unwrap();
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let store = RedbState::create(shared, directory, CACHE_BYTES).unwrap();
-        store.commit(&[row("a"), row("b")]).unwrap();
+        store.commit(&mut [row("a"), row("b")].into_iter()).unwrap();
         // The process dies: nothing is closed.
         let found = disk.crash(1);
         let engine = open_engine(&found, directory, CACHE_BYTES).unwrap();

@@ -107,7 +107,7 @@ fn write(engine: &dyn StorageEngine, directory: &Path, value: &'static str) {
     wait(|done| storage.log.append(vec![record], done));
     wait(|done| storage.log.save_vote(value.into(), done));
     let row = RowChange { space: Space::Kv, key: "k".into(), value: Some(value.into()) };
-    storage.state.commit(&[row]).expect("a commit succeeds");
+    storage.state.commit(&mut [row].into_iter()).expect("a commit succeeds");
     storage.log.close();
 }
 

@@ -49,7 +49,7 @@ fn remove(space: Space, key: &str) -> RowChange {
 }
 
 fn commit(store: &impl StateStore, changes: &[RowChange]) {
-    store.commit(changes).expect("a commit of sorted changes succeeds");
+    store.commit(&mut changes.iter().cloned()).expect("a commit of sorted changes succeeds");
 }
 
 fn view(store: &impl StateStore) -> Arc<dyn StateView> {

@@ -19,6 +19,7 @@ pub fn tamper(store: &dyn StateStore, space: Space, key: &[u8], bit: u8) -> Resu
             *last ^= 1 << (bit % 8);
         }
     });
-    store.commit(&[RowChange { space, key: Bytes::copy_from_slice(key), value: Some(value) }])?;
+    let change = RowChange { space, key: Bytes::copy_from_slice(key), value: Some(value) };
+    store.commit(&mut [change].into_iter())?;
     Ok(true)
 }

@@ -256,7 +256,8 @@ fn age(store: &MemState, totals: Totals) {
     for rows in totals.rows {
         varint(&mut old_totals, rows);
     }
-    store.commit(&[sealed(b"registers", &old), sealed(b"totals", &old_totals)]).unwrap();
+    let rows = [sealed(b"registers", &old), sealed(b"totals", &old_totals)];
+    store.commit(&mut rows.into_iter()).unwrap();
 }
 
 #[test]

@@ -163,7 +163,8 @@ fn a_scrub_finds_every_row_that_is_changed_with_a_checksum_that_fits_or_missing(
         for (space, key) in rows {
             let sealed = store.view().unwrap().get(space, &key).unwrap();
             let commit = |value| {
-                store.commit(&[RowChange { space, key: key.clone(), value }]).unwrap();
+                let change = RowChange { space, key: key.clone(), value };
+                store.commit(&mut [change].into_iter()).unwrap();
             };
             for missing in [false, true] {
                 if missing {

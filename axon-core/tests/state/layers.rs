@@ -130,7 +130,8 @@ fn a_row_that_was_changed_below_halts_the_replica() {
         let sound = store.view().unwrap().get(Space::Kv, b"a").unwrap().unwrap();
         drop(replica);
         let key = Bytes::from_static(b"b");
-        store.commit(&[RowChange { space: Space::Kv, key, value: Some(sound) }]).unwrap();
+        let change = RowChange { space: Space::Kv, key, value: Some(sound) };
+        store.commit(&mut [change].into_iter()).unwrap();
         let error = Replica::open(store.clone()).err().unwrap();
         assert!(matches!(error, StorageError::Corrupt { .. }), "scrubbed at open");
 
@@ -158,7 +159,7 @@ fn a_missing_row_is_found_at_open() {
             let mut rows = view.scan(space, Bound::Unbounded, Bound::Unbounded, false).unwrap();
             let (key, _) = rows.next().unwrap().unwrap();
             drop(rows);
-            store.commit(&[RowChange { space, key, value: None }]).unwrap();
+            store.commit(&mut [RowChange { space, key, value: None }].into_iter()).unwrap();
             let error = Replica::open(store).err().unwrap();
             assert!(matches!(error, StorageError::Corrupt { .. }), "{space:?}");
         }

@@ -257,7 +257,7 @@ impl StateStore for Counting {
         Ok(Arc::new(CountingView { view: self.store.view()?, read: self.read.clone() }))
     }
 
-    fn commit(&self, changes: &[RowChange]) -> Result<()> {
+    fn commit(&self, changes: &mut dyn Iterator<Item = RowChange>) -> Result<()> {
         self.store.commit(changes)
     }
 

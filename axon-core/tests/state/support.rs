@@ -56,7 +56,8 @@ impl StateStore for Spy {
         self.store.view()
     }
 
-    fn commit(&self, changes: &[RowChange]) -> Result<()> {
+    fn commit(&self, changes: &mut dyn Iterator<Item = RowChange>) -> Result<()> {
+        let changes: Vec<_> = changes.collect();
         let places: Vec<_> = changes.iter().map(|change| (change.space, &change.key)).collect();
         assert!(places.is_sorted_by(|one, next| one < next), "sorted, each key once");
         let mut seen = self.seen.lock().unwrap();
@@ -65,7 +66,7 @@ impl StateStore for Spy {
         if seen.fail {
             return Err(StorageError::Mismatch { path: "spy".into(), reason: "told to".into() });
         }
-        self.store.commit(changes)
+        self.store.commit(&mut changes.into_iter())
     }
 
     fn replace(&self) -> Result<Box<dyn Replacement>> {

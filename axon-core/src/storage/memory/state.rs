@@ -116,10 +116,10 @@ impl StateStore for MemState {
         Ok(Arc::new(MemView(self.present())))
     }
 
-    fn commit(&self, changes: &[RowChange]) -> Result<()> {
+    fn commit(&self, changes: &mut dyn Iterator<Item = RowChange>) -> Result<()> {
         let mut spaces = (*self.present()).clone();
         for RowChange { space, key, value } in changes {
-            spaces[place(*space)].set(key, value.as_ref());
+            spaces[place(space)].set(&key, value.as_ref());
         }
         self.set(spaces);
         Ok(())
