@@ -3,33 +3,32 @@
 //! Owns every task of the replica, and decides once when it ends: by a fault, by removal or by
 //! [`Cluster::shutdown`]. What is on disk is opened by [`founding`]; a newcomer is returned while it
 //! still knocks, and becomes a member when a leader lets it in. [`builder`](Builder) is how a host
-//! says what it wants, and plugs in what is its own.
+//! says what it wants, and plugs in what is its own; what a replica tells of itself is in `observe`,
+//! what is asked of its cluster in `administer`.
 
+mod administer;
 mod builder;
 mod gossip;
+mod observe;
 
 pub use builder::Builder;
 
-use crate::backup::Backup;
 use crate::command::VOCABULARY;
 use crate::compaction;
 use crate::config::{Config, Origin, Promotion, RuntimeChoice};
 use crate::discovery::Discovery;
-use crate::error::{Error, ErrorOutcome};
-use crate::events::Event;
+use crate::error::Error;
 use crate::founding::{self, Founded, Plugins};
 use crate::headroom;
 use crate::integrity;
 use crate::membership;
 use crate::raft::engine::{Engine, Parts};
-use crate::raft::message::{Reply, Request};
 use crate::raft::peers::Myself;
 use crate::runtime::{self, simulation};
 use crate::session::Session;
-use crate::status::{MemberStatus, Membership, Metrics, SeenNode, Status};
 use crate::store::Store;
 use crate::transport::Transport;
-use crate::types::{ClusterId, LogIndex, Member, NodeId};
+use crate::types::{ClusterId, Member};
 use crate::watch::Hub;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -39,12 +38,8 @@ use tokio::sync::watch;
 
 /// Threads of a replica's own runtime.
 const RUNTIME_THREADS: usize = 2;
-/// How soon a question that found no leader is asked again.
+/// How soon what could not be answered yet is asked again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
-/// How long whoever changed the membership waits until this replica has seen it.
-const SEEN_DEADLINE: Duration = Duration::from_secs(1);
-/// Entries behind which a replica is not ready.
-const READY_LAG_MAX: u64 = 10_000;
 /// How long a leader tries to hand over before it stops.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -232,375 +227,6 @@ impl Cluster {
         Store::new(self.inner.clone(), self.inner.config.request_timeout)
     }
 
-    /// Returns how the replica sees itself and its cluster now.
-    ///
-    /// # Errors
-    /// [`Error::NotReady`] while it has no identity yet, and why it has stopped once it has.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
-    /// # let dir = tempfile::tempdir().expect("a directory");
-    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
-    /// let status = cluster.status()?;
-    /// assert!(status.raft_state.is_leader());
-    /// assert_eq!(status.voters, [status.node_id]);
-    /// # Ok(()) }
-    /// ```
-    pub fn status(&self) -> Result<Status, Error> {
-        let running = self.inner.running()?;
-        let engine = &running.engine;
-        let metrics = engine.metrics();
-        let members = engine.members();
-        let view = engine.reader.view();
-        let named = |voting: bool| {
-            let named = members.iter().filter(move |(_, _, voter)| *voter == voting);
-            named.map(|(id, ..)| *id).collect::<Vec<_>>()
-        };
-        let (voters, learners) = (named(true), named(false));
-        let id = engine.id();
-        let membership = match () {
-            () if voters.contains(&id) => Membership::Voter,
-            () if learners.contains(&id) => Membership::Learner,
-            () => Membership::None,
-        };
-        let log_metrics = engine.log_metrics();
-        let standing = engine.standing();
-        Ok(Status {
-            cluster_id: engine.peers.myself().cluster_id,
-            node_id: id,
-            name: running.name.clone(),
-            raft_state: engine.raft_state(),
-            membership,
-            // Raft keeps the last leader in mind; without a quorum nobody leads.
-            leader: engine.leader().filter(|_| !engine.peers.quorum().lost),
-            term: metrics.current_term,
-            revision: view.revision(),
-            compacted_revision: view.compacted_revision(),
-            last_log_index: engine.last_log_index(),
-            committed_index: LogIndex(metrics.local_committed.map_or(0, |id| id.index)),
-            applied_index: view.position().index,
-            checkpoint_index: engine.reader.checkpoint_position().index,
-            purged_index: standing.purged_index,
-            vote: standing.vote,
-            quorum_ack_age: standing.quorum_ack_age,
-            joint: standing.joint,
-            quorum: standing.quorum,
-            peers: standing.peers,
-            voters,
-            learners,
-            state_hash: view.totals().hash,
-            integrity: engine.integrity(),
-            sync_p99: Duration::from_micros(log_metrics.sync_p99_micros),
-            disk: engine.disk_status(),
-            halted: engine.fault().map(|fault| fault.to_string()),
-        })
-    }
-
-    /// Returns the counters.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
-    /// # let dir = tempfile::tempdir().expect("a directory");
-    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
-    /// let before = cluster.metrics().log.appended_entries;
-    /// cluster.store().put("greeting", "hello").await?;
-    /// assert!(cluster.metrics().log.appended_entries > before);
-    /// # Ok(()) }
-    /// ```
-    pub fn metrics(&self) -> Metrics {
-        let mut metrics = Metrics::default();
-        if let Ok(running) = self.inner.running() {
-            running.engine.count(&mut metrics);
-            let watches = running.hub.metrics();
-            metrics.watchers = watches.watchers;
-            metrics.watch_events = watches.events;
-            metrics.watch_resyncs = watches.resyncs;
-        }
-        metrics
-    }
-
-    /// Returns the members, with who is alive as seen from here.
-    ///
-    /// # Errors
-    /// As [`status`](Self::status).
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
-    /// # let dir = tempfile::tempdir().expect("a directory");
-    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
-    /// for member in cluster.members()? {
-    ///     println!("{} at {}, alive: {}", member.member.name, member.member.peer_address, member.alive);
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub fn members(&self) -> Result<Vec<MemberStatus>, Error> {
-        let running = self.inner.running()?;
-        let engine = &running.engine;
-        let leader = engine.leader().map(|(id, _)| id);
-        let members = engine.members().into_iter();
-        Ok(members
-            .map(|(id, member, voter)| engine.member_status(leader, id, member, voter))
-            .collect())
-    }
-
-    /// Returns the nodes that this replica knows to be, or to have been, there: by gossip, so with or
-    /// without a leader. By id; newcomers that knocked here and have none yet come last.
-    ///
-    /// # Errors
-    /// As [`status`](Self::status).
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
-    /// # let dir = tempfile::tempdir().expect("a directory");
-    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
-    /// for node in cluster.seen()? {
-    ///     println!("{} at {}, alive: {}", node.name, node.peer_address, node.alive);
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub fn seen(&self) -> Result<Vec<SeenNode>, Error> {
-        let running = self.inner.running()?;
-        Ok(gossip::seen(&running.engine, &running.discovery))
-    }
-
-    /// Returns what happened to this replica after event number `after` of this start, oldest
-    /// first; the latest 1,024 are kept. The second value tells starts apart.
-    ///
-    /// # Errors
-    /// As [`status`](Self::status).
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
-    /// # let dir = tempfile::tempdir().expect("a directory");
-    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
-    /// let (events, _boot) = cluster.events(0)?;
-    /// for event in events {
-    ///     println!("{} {}: {}", event.seq, event.kind.as_str(), event.text);
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub fn events(&self, after: u64) -> Result<(Vec<Event>, u64), Error> {
-        let running = self.inner.running()?;
-        let events = &running.engine.events;
-        Ok((events.after(after), events.boot()))
-    }
-
-    /// Waits until the replica is a member, knows a leader and has caught up with it.
-    ///
-    /// # Errors
-    /// After `timeout`, what it still waits for; and why it has stopped.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
-    /// # let dir = tempfile::tempdir().expect("a directory");
-    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
-    /// cluster.wait_ready(std::time::Duration::from_secs(30)).await?;
-    /// assert!(cluster.readiness().is_ok());
-    /// # Ok(()) }
-    /// ```
-    pub async fn wait_ready(&self, timeout: Duration) -> Result<(), Error> {
-        let deadline = runtime::now() + timeout;
-        loop {
-            let reason = match self.readiness() {
-                Ok(()) => {
-                    let engine = self.inner.engine()?;
-                    let left = deadline.saturating_duration_since(runtime::now());
-                    return engine.linearize(left).await.map(drop);
-                }
-                Err(error) if !error.is_retryable() => return Err(error),
-                Err(error) => error,
-            };
-            if runtime::now() >= deadline {
-                return Err(reason);
-            }
-            tokio::time::sleep(RETRY_INTERVAL.min(timeout)).await;
-        }
-    }
-
-    /// Reports why the replica is not ready to serve linearizable reads now; `Ok` when it is.
-    ///
-    /// # Errors
-    /// The reason.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
-    /// # let dir = tempfile::tempdir().expect("a directory");
-    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
-    /// if let Err(reason) = cluster.readiness() {
-    ///     println!("take this process out of the load balancer: {reason}");
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub fn readiness(&self) -> Result<(), Error> {
-        let running = self.inner.running()?;
-        let engine = &running.engine;
-        if let Some(fault) = engine.fault().or_else(|| engine.soundness.doubted()) {
-            return Err(fault);
-        }
-        let status = self.status()?;
-        // A leader that is cut off, and a follower that heard of one, know a leader all the same.
-        if status.leader.is_none() || engine.peers.quorum().lost {
-            return Err(engine.route.unavailable(runtime::now(), ErrorOutcome::NotApplied));
-        }
-        if status.membership == Membership::None {
-            return Err(Error::NotReady { reason: "it is not a member yet".into() });
-        }
-        if engine.route.room.now().pauses {
-            return Err(Engine::paused());
-        }
-        // Whoever is told of it now would be told where it was.
-        let told = engine.members().into_iter().find(|(id, ..)| *id == status.node_id);
-        if told.is_some_and(|(_, told, _)| told != running.member) {
-            return Err(Error::NotReady {
-                reason: "the others do not know its address yet".into(),
-            });
-        }
-        let lag = status.committed_index.0.saturating_sub(status.applied_index.0);
-        if lag > READY_LAG_MAX {
-            return Err(Error::NotReady { reason: format!("it is {lag} entries behind") });
-        }
-        Ok(())
-    }
-
-    /// Makes a learner a voter. Any replica passes it to the leader.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] with what stands in its way; [`Error::UnknownMember`].
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
-    /// # use axon_core::{Cluster, config::Promotion, transport::memory::MemNetwork};
-    /// # use std::{sync::Arc, time::Duration};
-    /// # let network = MemNetwork::new();
-    /// # let one = Cluster::builder().name("one").init().transport(Arc::new(network.transport("one")));
-    /// # let one = one.start().await?;
-    /// # let two = Cluster::builder().name("two").join(["one"]).transport(Arc::new(network.transport("two")));
-    /// # let two = two.settings(|config| config.promotion = Promotion::Manual).start().await?;
-    /// # two.wait_ready(Duration::from_secs(30)).await?;
-    /// use axon_core::status::Membership;
-    ///
-    /// let id = two.status()?.node_id;
-    /// one.promote(id).await?;
-    /// let voter = |id| one.members().is_ok_and(|members| {
-    ///     members.iter().any(|m| m.id == id && m.membership == Membership::Voter)
-    /// });
-    /// assert!(voter(id));
-    /// # Ok(()) }
-    /// ```
-    pub async fn promote(&self, id: NodeId) -> Result<(), Error> {
-        self.known(id).await?;
-        self.ask_leader(Request::Promote(id)).await.map(drop)
-    }
-
-    /// Takes a member out of the membership. Any replica passes it to the leader.
-    ///
-    /// # Errors
-    /// [`Error::WouldLoseQuorum`] with the arithmetic; [`Error::UnknownMember`].
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
-    /// # use axon_core::{Cluster, config::Promotion, transport::memory::MemNetwork};
-    /// # use std::{sync::Arc, time::Duration};
-    /// # let network = MemNetwork::new();
-    /// # let one = Cluster::builder().name("one").init().transport(Arc::new(network.transport("one")));
-    /// # let one = one.start().await?;
-    /// # let two = Cluster::builder().name("two").join(["one"]).transport(Arc::new(network.transport("two")));
-    /// # let two = two.settings(|config| config.promotion = Promotion::Manual).start().await?;
-    /// # two.wait_ready(Duration::from_secs(30)).await?;
-    /// let id = two.status()?.node_id;
-    /// one.remove(id).await?;
-    /// assert_eq!(one.members()?.len(), 1);
-    /// assert_eq!(two.stopped().await, axon_core::Error::Removed { id });
-    /// # Ok(()) }
-    /// ```
-    pub async fn remove(&self, id: NodeId) -> Result<(), Error> {
-        self.known(id).await?;
-        self.ask_leader(Request::Remove(id)).await.map(drop)
-    }
-
-    /// Hands leadership to `to`, or to the voter with the shortest lag. Returns the new leader.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] when there is nobody to hand it to.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
-    /// # use axon_core::{Cluster, config::Promotion, transport::memory::MemNetwork};
-    /// # use std::{sync::Arc, time::Duration};
-    /// # let network = MemNetwork::new();
-    /// # let one = Cluster::builder().name("one").init().transport(Arc::new(network.transport("one")));
-    /// # let one = one.start().await?;
-    /// # let two = Cluster::builder().name("two").join(["one"]).transport(Arc::new(network.transport("two")));
-    /// # let two = two.settings(|config| config.promotion = Promotion::Manual).start().await?;
-    /// # two.wait_ready(Duration::from_secs(30)).await?;
-    /// # one.promote(two.status()?.node_id).await?;
-    /// // To the voter with the shortest lag, of those that answer.
-    /// let leader = one.transfer_leadership(None).await?;
-    /// assert_eq!(leader, two.status()?.node_id);
-    /// # Ok(()) }
-    /// ```
-    pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, Error> {
-        if let Some(to) = to {
-            self.known(to).await?;
-        }
-        match self.ask_leader(Request::Transfer(to)).await? {
-            Reply::Leader(leader) => Ok(leader),
-            other => Err(Error::Conflict { reason: format!("an unexpected answer: {other:?}") }),
-        }
-    }
-
-    /// Writes a checkpoint of everything applied so far; returns its place in the log.
-    ///
-    /// # Errors
-    /// [`Error::DiskFull`] when the disk may have no room for it. A disk that fails halts the
-    /// replica.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
-    /// # let dir = tempfile::tempdir().expect("a directory");
-    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
-    /// cluster.store().put("greeting", "hello").await?;
-    /// let index = cluster.checkpoint().await?;
-    /// assert!(cluster.status()?.checkpoint_index >= index);
-    /// # Ok(()) }
-    /// ```
-    pub async fn checkpoint(&self) -> Result<LogIndex, Error> {
-        let engine = self.inner.engine()?;
-        if !engine.checkpointer.has_room() {
-            return Err(Error::DiskFull);
-        }
-        let position =
-            self.inner.run(async move { engine.checkpointer.checkpoint_now().await }).await?;
-        Ok(position.index)
-    }
-
-    /// Begins a backup: the whole store at one revision, with every write that was acknowledged
-    /// before. Writes go on meanwhile.
-    ///
-    /// # Errors
-    /// As for a linearizable read, and a disk that fails.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), axon_core::Error> {
-    /// # let dir = tempfile::tempdir().expect("a directory");
-    /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
-    /// use std::io::Write;
-    ///
-    /// let written = cluster.store().put("greeting", "hello").await?;
-    /// let mut backup = cluster.backup().await?;
-    /// assert!(backup.revision() >= written.revision);
-    /// let mut file = std::fs::File::create(dir.path().join("backup")).expect("a file");
-    /// while let Some(part) = backup.next().await? {
-    ///     file.write_all(&part).expect("space");
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub async fn backup(&self) -> Result<Backup, Error> {
-        let engine = self.inner.engine()?;
-        let timeout = self.inner.config.request_timeout;
-        self.inner.run(async move { Backup::begin(&engine, timeout).await }).await
-    }
-
     /// Waits until the replica has stopped for good, and returns why: halted by a fault
     /// ([`Error::Halted`]), removed ([`Error::Removed`]) or shut down ([`Error::ShutDown`]).
     ///
@@ -653,56 +279,6 @@ impl Cluster {
         self.inner.end(&Error::ShutDown);
         stopped
     }
-
-    /// Refuses an id that no member has. A replica that lags asks before it says so.
-    async fn known(&self, id: NodeId) -> Result<(), Error> {
-        let engine = self.inner.engine()?;
-        let looking = async move {
-            let known = || engine.members().iter().any(|(known, ..)| *known == id);
-            if known() || (seen(&engine).await && known()) {
-                return Ok(());
-            }
-            Err(Error::UnknownMember { member: id.to_string() })
-        };
-        self.inner.run(looking).await
-    }
-
-    /// Asks the leader until it answers or the time is up.
-    async fn ask_leader(&self, request: Request) -> Result<Reply, Error> {
-        let engine = self.inner.engine()?;
-        let timeout = self.inner.config.request_timeout * 2;
-        let begun = runtime::now();
-        let asking = async move {
-            loop {
-                let reply = membership::ask_leader(&engine, &request, &[]).await;
-                let late = begun.elapsed() >= timeout;
-                match reply {
-                    Reply::WouldLoseQuorum { reason, alive, needed, voters } => {
-                        return Err(Error::WouldLoseQuorum { reason, alive, needed, voters });
-                    }
-                    Reply::Refused { reason } => return Err(Error::Conflict { reason }),
-                    Reply::Unavailable(reason) if late => return Err(Error::Conflict { reason }),
-                    Reply::Unavailable(_) | Reply::NotLeader(_) if !late => {
-                        if engine.peers.quorum().lost {
-                            return Err(engine.route.unavailable(begun, ErrorOutcome::NotApplied));
-                        }
-                        tokio::time::sleep(RETRY_INTERVAL).await;
-                    }
-                    Reply::NotLeader(_) => {
-                        return Err(engine.route.unavailable(begun, ErrorOutcome::NotApplied));
-                    }
-                    Reply::Done => {
-                        // Whoever asks next is told of the change, here too. A replica that was
-                        // removed hears of nothing any more.
-                        seen(&engine).await;
-                        return Ok(Reply::Done);
-                    }
-                    reply => return Ok(reply),
-                }
-            }
-        };
-        self.inner.run(asking).await
-    }
 }
 
 impl Inner {
@@ -718,16 +294,6 @@ impl Inner {
             Err(_) => Err(Error::ShutDown),
         }
     }
-}
-
-/// Waits until this replica tells of everything that was done before the call; not for long.
-async fn seen(engine: &Engine) -> bool {
-    let told = async {
-        let index = engine.linearize(SEEN_DEADLINE).await.ok()?;
-        engine.until_applied(index).await;
-        Some(())
-    };
-    tokio::time::timeout(SEEN_DEADLINE, told).await.ok().flatten().is_some()
 }
 
 fn own_runtime() -> Result<Runtime, Error> {

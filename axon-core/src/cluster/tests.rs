@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use crate::raft::message::{Reply, Request};
 use crate::transport::memory::MemNetwork;
+use crate::types::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// In simulated time.

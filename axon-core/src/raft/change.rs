@@ -71,7 +71,7 @@ impl Engine {
         target: NodeId,
         deadline: Duration,
     ) -> Result<NodeId, Error> {
-        let stopped = |fatal| super::forward::halted(&fatal);
+        let stopped = |fatal| super::route::halted(&fatal);
         self.raft.trigger().transfer_leader(target.0).await.map_err(stopped)?;
         let mut metrics = self.raft.metrics();
         let myself = self.id().0;

@@ -4,8 +4,9 @@
 //! what is known of leader and members. Changes of membership arrive here from peers and from the
 //! caller alike, and wait in one queue for `membership.rs`, which takes them one at a time.
 
+use super::clock::ClusterClock;
 use super::doorstep::Doorstep;
-use super::forward::{Leader, Proposer, Route, halted};
+use super::forward::Proposer;
 use super::inbound;
 use super::log::Log;
 use super::message::{Reply, Request};
@@ -14,6 +15,8 @@ use super::peers::{Myself, Peers};
 use super::reads::Reads;
 use super::reception::Receptions;
 use super::room::Level;
+use super::route::{Leader, Route, halted};
+use super::snapshot::SnapshotCounters;
 use super::soundness::Soundness;
 use super::state::StateMachine;
 use super::{Raft, TypeConfig, chronicle};
@@ -21,9 +24,9 @@ use crate::bug::{self, Bug};
 use crate::command::{Command, Op, Outcome};
 use crate::config::{Config, Promotion};
 use crate::error::{Error, StorageError};
-use crate::events::{EventKind, Events};
+use crate::events::Events;
 use crate::state::{Checkpointer, State, StateConfig, StateReader};
-use crate::status::{DiskStatus, RaftState, Transfers};
+use crate::status::{DiskStatus, RaftState};
 use crate::storage::disk::DiskSpace;
 use crate::storage::{LogMetrics, LogStore, StateStore, Storage};
 use crate::trace::Trace;
@@ -34,14 +37,13 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use openraft::errors::{Fatal, InitializeError, RaftError};
 use openraft::rt::WatchReceiver;
-use openraft::{RaftMetrics, ServerState, SnapshotPolicy};
+use openraft::{RaftMetrics, ServerState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 /// Changes of membership that may wait.
 const CHANGES_MAX: usize = 256;
@@ -55,33 +57,10 @@ const LAST_CHECKPOINT_DEADLINE: Duration = Duration::from_secs(10);
 const PAUSED_READ_DEADLINE: Duration = Duration::from_secs(1);
 /// How soon a fault of the Raft core is noticed.
 const FAULT_INTERVAL: Duration = Duration::from_millis(100);
-/// How long a write that has a name may take before it is told of.
-pub(crate) const SLOW_AFTER: Duration = Duration::from_secs(1);
 /// How often the log's size is looked at.
 const PURGE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Cluster time: the last applied stamp and the monotonic time since. Stands still nowhere else.
-pub(crate) struct ClusterClock(Mutex<(u64, Instant)>);
-
-impl ClusterClock {
-    pub(crate) fn new(millis: u64) -> Self {
-        Self(Mutex::new((millis, runtime::now())))
-    }
-
-    /// Takes the time of what was just applied.
-    pub(crate) fn applied(&self, millis: u64) {
-        let mut clock = self.0.lock().expect("no holder of the clock's lock panics");
-        if millis > clock.0 {
-            *clock = (millis, runtime::now());
-        }
-    }
-
-    /// What a leader stamps a command with.
-    pub(crate) fn now_millis(&self) -> u64 {
-        let (millis, at) = *self.0.lock().expect("no holder of the clock's lock panics");
-        millis + at.elapsed().as_millis() as u64
-    }
-}
+/// How long a write that has a name may take before it is told of.
+pub(crate) const SLOW_AFTER: Duration = Duration::from_secs(1);
 
 /// What an engine is started from.
 pub(crate) struct Parts {
@@ -129,36 +108,6 @@ pub(crate) struct Engine {
     pub(crate) leader_changes: AtomicU64,
 }
 
-/// Snapshots sent and installed since the start: counted, and told.
-#[derive(Debug, Default)]
-pub(crate) struct SnapshotCounters {
-    sent: Mutex<Transfers>,
-    installed: Mutex<Transfers>,
-    events: Arc<Events>,
-}
-
-impl SnapshotCounters {
-    pub(crate) fn sent(&self, to: NodeId, bytes: u64, took: Duration) {
-        count_transfer(&self.sent, bytes, took);
-        self.events.record(EventKind::SnapshotSent, format!("a snapshot was sent to id {to}"));
-    }
-
-    pub(crate) fn received(&self, bytes: u64, took: Duration) {
-        count_transfer(&self.installed, bytes, took);
-    }
-
-    pub(crate) fn installed(&self, index: LogIndex) {
-        let text = format!("a snapshot was installed: everything up to entry {index}");
-        self.events.record(EventKind::SnapshotInstalled, text);
-    }
-}
-
-fn count_transfer(transfers: &Mutex<Transfers>, bytes: u64, took: Duration) {
-    let mut transfers = transfers.lock().expect("no holder of the counters' lock panics");
-    transfers.bytes += bytes;
-    transfers.micros.record(took.as_micros() as u64);
-}
-
 impl Engine {
     /// Starts a replica on what its storage holds. The second value is the queue of changes of
     /// membership, for `membership.rs` to serve.
@@ -179,13 +128,12 @@ impl Engine {
         check_state_reaches_log(&log, &reader)?;
         let clock = Arc::new(ClusterClock::new(reader.cluster_time().millis()));
         let events = Arc::new(Events::default());
-        let counters = SnapshotCounters { events: events.clone(), ..SnapshotCounters::default() };
-        let snapshots = Arc::new(counters);
+        let snapshots = Arc::new(SnapshotCounters::new(events.clone()));
         let machine =
             StateMachine::new(state, storage.state.clone(), clock.clone(), snapshots.clone())?;
         let peers = Arc::new(Peers::new(myself.clone(), transport.clone()));
         let networks = Networks { peers: peers.clone(), snapshots: snapshots.clone() };
-        let raft_config = Arc::new(raft_config(&config));
+        let raft_config = Arc::new(super::settings(&config));
         let raft = Raft::new(myself.id.0, raft_config, networks, log.clone(), machine)
             .await
             .map_err(|fatal| halted(&fatal))?;
@@ -464,10 +412,8 @@ impl Engine {
         metrics.history_bytes = view.totals().history_bytes();
         metrics.compacted_revision = view.compacted_revision();
         metrics.swept_revision = view.swept_revision();
-        let transfers = |counted: &Mutex<Transfers>| *counted.lock().expect("no holder panics");
-        metrics.snapshot_sends = transfers(&self.snapshots.sent);
+        (metrics.snapshot_sends, metrics.snapshot_receipts) = self.snapshots.transfers();
         metrics.snapshots_sent = metrics.snapshot_sends.micros.count();
-        metrics.snapshot_receipts = transfers(&self.snapshots.installed);
         metrics.snapshots_installed = metrics.snapshot_receipts.micros.count();
         self.soundness.count(metrics);
         metrics.elections = self.elections.load(Ordering::Relaxed);
@@ -537,33 +483,6 @@ fn check_state_reaches_log(log: &Log, reader: &StateReader) -> Result<(), Storag
             ),
         }),
         _ => Ok(()),
-    }
-}
-
-fn raft_config(config: &Config) -> openraft::Config {
-    let millis = |duration: Duration| duration.as_millis() as u64;
-    let election_max = millis(config.election_timeout_max);
-    openraft::Config {
-        cluster_name: "axon".into(),
-        heartbeat_interval: millis(config.heartbeat_interval),
-        election_timeout_min: millis(config.election_timeout_min),
-        election_timeout_max: election_max,
-        enable_pre_vote: Some(true),
-        // Without it a bridge partition can leave a leader that nobody hears.
-        quorum_loss_probe_interval: Some(2 * election_max),
-        // A restarted leader must win an election: it could serve reads below what it acknowledged.
-        enable_leader_restore: Some(false),
-        max_payload_entries: 1024,
-        max_append_entries: Some(4096),
-        replication_lag_threshold: 1_000_000,
-        // A snapshot is a checkpoint; `keep_log_short` shows openraft the last one when the log is to be cut.
-        snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: u64::MAX,
-        purge_batch_size: 4096,
-        // While apply waits for a checkpoint that the disk has no room for, the core must go on.
-        state_machine_channel_size: Some(65_536),
-        install_snapshot_timeout: 120_000,
-        ..openraft::Config::default()
     }
 }
 

@@ -11,6 +11,7 @@
 
 pub(crate) mod change;
 pub(crate) mod chronicle;
+pub(crate) mod clock;
 pub(crate) mod doorstep;
 pub(crate) mod engine;
 pub(crate) mod entry;
@@ -24,6 +25,7 @@ pub(crate) mod peers;
 pub(crate) mod reads;
 pub(crate) mod reception;
 pub(crate) mod room;
+pub(crate) mod route;
 pub(crate) mod snapshot;
 pub(crate) mod soundness;
 mod standing;
@@ -33,12 +35,13 @@ mod suite;
 pub(crate) mod whereabouts;
 
 use crate::command::Outcome;
+use crate::config::Config;
 use crate::runtime;
 use crate::types::Member;
 use bytes::Bytes;
 use openraft::impls;
 use openraft::vote::RaftLeaderId;
-use openraft::{AnyError, EntryPayload, OptionalSend, RaftTypeConfig};
+use openraft::{AnyError, EntryPayload, OptionalSend, RaftTypeConfig, SnapshotPolicy};
 use openraft_rt::AsyncRuntime;
 use openraft_rt_tokio::TokioRuntime;
 use serde::{Deserialize, Serialize};
@@ -101,6 +104,34 @@ pub(crate) type LogId = openraft::alias::LogIdOf<TypeConfig>;
 pub(crate) type Vote = openraft::alias::VoteOf<TypeConfig>;
 pub(crate) type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
 pub(crate) type Raft = openraft::Raft<TypeConfig, state::StateMachine>;
+
+/// openraft's settings.
+pub(crate) fn settings(config: &Config) -> openraft::Config {
+    let millis = |duration: Duration| duration.as_millis() as u64;
+    let election_max = millis(config.election_timeout_max);
+    openraft::Config {
+        cluster_name: "axon".into(),
+        heartbeat_interval: millis(config.heartbeat_interval),
+        election_timeout_min: millis(config.election_timeout_min),
+        election_timeout_max: election_max,
+        enable_pre_vote: Some(true),
+        // Without it a bridge partition can leave a leader that nobody hears.
+        quorum_loss_probe_interval: Some(2 * election_max),
+        // A restarted leader must win an election: it could serve reads below what it acknowledged.
+        enable_leader_restore: Some(false),
+        max_payload_entries: 1024,
+        max_append_entries: Some(4096),
+        replication_lag_threshold: 1_000_000,
+        // A snapshot is a checkpoint; the engine shows openraft the last one when the log is to be cut.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        purge_batch_size: 4096,
+        // While apply waits for a checkpoint that the disk has no room for, the core must go on.
+        state_machine_channel_size: Some(65_536),
+        install_snapshot_timeout: 120_000,
+        ..openraft::Config::default()
+    }
+}
 
 /// openraft's runtime: tokio's, with tasks and randomness behind the seams of [`runtime`].
 #[derive(Debug)]

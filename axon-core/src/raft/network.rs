@@ -4,10 +4,9 @@
 //! for their answers, which come back in order. Heartbeats and votes go over the control lane, so
 //! that they never wait behind a batch.
 
-use super::engine::SnapshotCounters;
 use super::message::{self, Reply, Request};
 use super::peers::{Peers, decode_reply};
-use super::snapshot;
+use super::snapshot::{self, SnapshotCounters};
 use super::{TypeConfig, Vote};
 use crate::bug::{self, Bug};
 use crate::error::TransportError;

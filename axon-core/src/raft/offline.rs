@@ -12,7 +12,7 @@
 //!
 //! Everything here blocks on the disk.
 
-use super::engine::ClusterClock;
+use super::clock::ClusterClock;
 use super::log::{decode_opaque, decode_record, encode_log_id};
 use super::state::{StateMachine, decode_position, encode_position};
 use super::{Entry, LogId, StoredMembership, Vote};

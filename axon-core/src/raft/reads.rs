@@ -5,8 +5,8 @@
 //! it has applied that index, once for all of them. The data never crosses the network.
 
 use super::TypeConfig;
-use super::forward::{Leader, Route, halted};
 use super::message::{Reply, Request};
+use super::route::{Leader, Route, halted};
 use crate::bug::{self, Bug};
 use crate::error::{Error, ErrorOutcome};
 use crate::runtime;

@@ -10,10 +10,13 @@ use super::reception::Turn;
 use super::state::decode_position;
 use super::{Raft, TypeConfig, Vote};
 use crate::error::{StorageError, TransportError};
+use crate::events::{EventKind, Events};
 use crate::state::transfer::{SnapshotSink, SnapshotSource, VerifiedSnapshot};
 use crate::state::{Checkpointer, Position};
+use crate::status::Transfers;
 use crate::storage::StateStore;
 use crate::transport::Channel;
+use crate::types::{LogIndex, NodeId};
 use crate::{codec, runtime};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -23,7 +26,7 @@ use openraft::rt::WatchReceiver;
 use openraft::storage::RaftSnapshotBuilder;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long a chunk may take to arrive, and the receiver to put the whole in place.
@@ -35,6 +38,48 @@ pub(crate) enum SnapshotData {
     Source(Box<SnapshotSource>),
     /// Received whole and verified, to be put in place; whoever receives it has its turn until then.
     Verified(Box<VerifiedSnapshot>, Option<Turn>),
+}
+
+/// Snapshots sent and installed since the start: counted, and told.
+#[derive(Debug, Default)]
+pub(crate) struct SnapshotCounters {
+    sent: Mutex<Transfers>,
+    installed: Mutex<Transfers>,
+    events: Arc<Events>,
+}
+
+impl SnapshotCounters {
+    pub(crate) fn new(events: Arc<Events>) -> Self {
+        Self { events, ..Self::default() }
+    }
+
+    /// What was sent, and what was received.
+    pub(crate) fn transfers(&self) -> (Transfers, Transfers) {
+        let read = |transfers: &Mutex<Transfers>| {
+            *transfers.lock().expect("no holder of the counters' lock panics")
+        };
+        (read(&self.sent), read(&self.installed))
+    }
+
+    pub(crate) fn sent(&self, to: NodeId, bytes: u64, took: Duration) {
+        count_transfer(&self.sent, bytes, took);
+        self.events.record(EventKind::SnapshotSent, format!("a snapshot was sent to id {to}"));
+    }
+
+    pub(crate) fn received(&self, bytes: u64, took: Duration) {
+        count_transfer(&self.installed, bytes, took);
+    }
+
+    pub(crate) fn installed(&self, index: LogIndex) {
+        let text = format!("a snapshot was installed: everything up to entry {index}");
+        self.events.record(EventKind::SnapshotInstalled, text);
+    }
+}
+
+fn count_transfer(transfers: &Mutex<Transfers>, bytes: u64, took: Duration) {
+    let mut transfers = transfers.lock().expect("no holder of the counters' lock panics");
+    transfers.bytes += bytes;
+    transfers.micros.record(took.as_micros() as u64);
 }
 
 /// Makes a snapshot: the last checkpoint, or the first one.

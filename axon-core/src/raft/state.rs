@@ -3,9 +3,9 @@
 //! Apply takes the entries that are ready as one batch, so that views are published and waiters woken
 //! once a batch. Nothing is synced here: the log already holds it on a majority.
 
-use super::engine::{ClusterClock, SnapshotCounters};
+use super::clock::ClusterClock;
 use super::log::encode_log_id;
-use super::snapshot::{Builder, SnapshotData, meta};
+use super::snapshot::{Builder, SnapshotCounters, SnapshotData, meta};
 use super::{LogId, StoredMembership, TypeConfig};
 use crate::codec;
 use crate::error::StorageError;

@@ -6,9 +6,9 @@
 //! before; everything else goes straight through.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use super::engine::{ClusterClock, SnapshotCounters};
+use super::clock::ClusterClock;
 use super::log::{Log, half_open};
-use super::snapshot::{Builder, SnapshotData};
+use super::snapshot::{Builder, SnapshotCounters, SnapshotData};
 use super::state::{StateMachine, encode_position};
 use super::{Entry, LogId, StoredMembership, TypeConfig, Vote};
 use crate::state::transfer::SnapshotSink;

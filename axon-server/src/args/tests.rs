@@ -3,10 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use crate::Token;
+use axon_core::config::{History, Origin, RuntimeChoice};
+use axon_core::secret::Secret;
 use proptest::prelude::*;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 fn with(flags: &[&str], environment: &[(&str, &str)]) -> Result<Command, Refusal> {
     let lookup = |name: &str| {
