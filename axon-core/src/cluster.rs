@@ -256,7 +256,7 @@ impl Cluster {
     /// # let dir = tempfile::tempdir().expect("a directory");
     /// # let cluster = axon_core::Cluster::open(dir.path()).await?;
     /// cluster.shutdown().await?;
-    /// // The directory is free again: this opens what was closed.
+    /// // The directory and the address are free again: this opens what was closed.
     /// let cluster = axon_core::Cluster::open(dir.path()).await?;
     /// # Ok(()) }
     /// ```

@@ -119,6 +119,35 @@ async fn a_single_replica_keeps_what_it_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_was_shut_down_starts_again_at_its_address_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = three(dir.path()).await;
+    let id = cluster[2].status().unwrap().node_id;
+    let members = cluster[0].members().unwrap();
+    let address = members.into_iter().find(|member| member.id == id).unwrap().member.peer_address;
+    // The runtime has other work: what it is told to end does not end at once by itself.
+    let writers: Vec<_> = (0..64)
+        .map(|writer| {
+            let store = cluster[0].store();
+            tokio::spawn(async move {
+                loop {
+                    store.put(format!("{writer}"), "value").await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for _ in 0..20 {
+        cluster[2].shutdown().await.unwrap();
+        let same = config(dir.path(), "node3", Origin::Resume);
+        let same = Config { listen: Some(address.clone()), ..same };
+        cluster[2] = Cluster::start(same).await.unwrap();
+    }
+    for writer in writers {
+        writer.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_replicas_serve_each_others_writes() {
     let dir = tempfile::tempdir().unwrap();
     let cluster = three(dir.path()).await;

@@ -448,6 +448,7 @@ impl Engine {
             }
         };
         let _ = tokio::time::timeout(TASKS_STOP_DEADLINE, ended).await;
+        let _ = tokio::time::timeout(TASKS_STOP_DEADLINE, self.transport.close()).await;
         let log = self.log_store.clone();
         runtime::blocking(move || log.close()).await;
         checkpointed.map_err(Error::from)

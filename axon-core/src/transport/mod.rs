@@ -85,4 +85,10 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Returns the address that it listens on, ports resolved.
     fn local_address(&self) -> String;
+
+    /// Stops listening, and returns once somebody else may listen on the address. Channels live on.
+    ///
+    /// To be dropped comes to the same, but who waits for it cannot tell when. A transport whose
+    /// address can be listened on again at any time has nothing to do here.
+    async fn close(&self) {}
 }

@@ -70,7 +70,8 @@ const PREFIX_BYTES: usize = 4;
 pub struct TcpTransport {
     local: SocketAddr,
     accepted: Mutex<mpsc::Receiver<Channel>>,
-    _listening: AbortOnDrop,
+    /// `None` once it is closed.
+    listening: Mutex<Option<AbortOnDrop>>,
 }
 
 impl TcpTransport {
@@ -87,7 +88,8 @@ impl TcpTransport {
         let local = listener.local_addr().map_err(cannot)?;
         let (sender, accepted) = mpsc::channel(ACCEPTED_MAX);
         let listening = AbortOnDrop(runtime::spawn(accept_all(listener, sender)));
-        Ok(Self { local, accepted: Mutex::new(accepted), _listening: listening })
+        let (accepted, listening) = (Mutex::new(accepted), Mutex::new(Some(listening)));
+        Ok(Self { local, accepted, listening })
     }
 }
 
@@ -115,6 +117,14 @@ impl Transport for TcpTransport {
 
     fn local_address(&self) -> String {
         self.local.to_string()
+    }
+
+    async fn close(&self) {
+        if let Some(mut listening) = self.listening.lock().await.take() {
+            listening.0.abort();
+            // Cancelled, and the socket is gone with it.
+            let _ = (&mut listening.0).await;
+        }
     }
 }
 

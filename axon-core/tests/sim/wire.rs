@@ -37,6 +37,10 @@ impl Transport for Traced {
     fn local_address(&self) -> String {
         self.inner.local_address()
     }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
 }
 
 struct TracedSink {
