@@ -148,6 +148,7 @@ pub(crate) fn begin(inner: &Arc<Inner>, core: &mut Core) {
         },
     });
     core.underway = Some(Underway { number, commits: false });
+    inner.queue.hurry(false);
     core.frozen = Some(frozen.overlay.clone());
     core.present.freeze();
     core.dirty_since = None;
@@ -230,6 +231,7 @@ fn write(inner: &Inner, frozen: &Frozen) -> Result<Base> {
     });
     let mut arena = BytesMut::new();
     let mut changes = rows.map(|(space, key, row)| {
+        runtime::give_way();
         let value = row.map(|row| seal(space, &key, &row, &mut arena));
         RowChange { space, key, value }
     });

@@ -375,6 +375,8 @@ impl State {
         inner.applied.send_replace(core.position.index);
         if core.active.bytes() >= inner.config.checkpoint_bytes {
             begin(inner, &mut core);
+            // The next one is due, and waits for the one that is being written.
+            inner.queue.hurry(core.active.bytes() >= inner.config.checkpoint_bytes);
         }
         Ok(outcomes)
     }

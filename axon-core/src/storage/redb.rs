@@ -141,6 +141,7 @@ impl StorageBackend for Backend {
     /// The engine is of no use any more after an error in a commit. A write that found no room has
     /// lost nothing, unlike a sync that failed, and can be made again.
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        runtime::give_way();
         let mut written = self.0.write_at(data, offset);
         for _ in 0..FULL_RETRIES {
             let full = written.as_ref().is_err_and(disk::is_full);
