@@ -58,7 +58,13 @@ const ONLY_THERE: &[OnlyThere] = &[
     OnlyThere { name: "redb", places: &["storage/redb.rs"] },
     OnlyThere {
         name: "rand",
-        places: &["runtime.rs", "raft/mod.rs", "transport/memory.rs", "testing/"],
+        places: &[
+            "runtime.rs",
+            "raft/mod.rs",
+            "transport/memory.rs",
+            "transport/memory/",
+            "testing/",
+        ],
     },
     OnlyThere { name: "std::thread", places: &["runtime.rs", "testing/"] },
     OnlyThere { name: "tokio::spawn", places: &["runtime.rs", "testing/"] },

@@ -45,10 +45,10 @@ impl Source {
         numbered.filter(|(at, line)| lines.contains(&(at + 1)) && !line.trim().is_empty()).count()
     }
 
-    /// The tokens outside of items that exist only under test.
+    /// The tokens outside of items, and of files, that exist only under test.
     pub fn shipped(&self) -> Vec<Token> {
         let mut kept = Vec::new();
-        let mut at = 0;
+        let mut at = if self.path.ends_with("/tests.rs") { self.tokens.len() } else { 0 };
         while at < self.tokens.len() {
             if let Some(end) = test_item_end(&self.tokens, at) {
                 at = end;
@@ -301,5 +301,6 @@ mod tests {
         {
             assert_eq!(shipped.contains(&word.to_owned()), expected, "{word}");
         }
+        assert!(Source::new("a/tests.rs", text.into()).shipped().is_empty());
     }
 }

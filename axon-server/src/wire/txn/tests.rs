@@ -1,3 +1,4 @@
+//! What a transaction's body may hold, what it comes to, and what each mistake is called.
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
 use crate::wire::tests::reads;
